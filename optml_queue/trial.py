@@ -1,0 +1,162 @@
+"""A trial: one point of the search space under one seed; its states, attempts and result.
+
+Every record here owns its JSON form (`to_json`, `from_json`); nothing else encodes or decodes one.
+Times are seconds since the epoch, UTC, taken from the store's clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+ParamValue = bool | int | float | str | list["ParamValue"]
+Params = dict[str, ParamValue]
+
+
+class TrialState(StrEnum):
+    """Where a trial is in its life. The last five are terminal."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+    STOPPED_EARLY = "stopped_early"
+    CANCELLED = "cancelled"
+
+
+LIVE_STATES = frozenset({TrialState.QUEUED, TrialState.RUNNING})
+TERMINAL_STATES = frozenset(TrialState) - LIVE_STATES
+REOPENABLE_STATES = frozenset({TrialState.FAILED, TrialState.CANCELLED})
+
+
+class Reason(StrEnum):
+    """Why an attempt ended without a result."""
+
+    LOST = "lost"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    CRASHED = "crashed"
+    NO_METRIC = "no_metric"
+    RELEASED = "released"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One execution of a trial by one worker that ended without a result, and why."""
+
+    attempt: int
+    worker: str
+    started_at: float
+    ended_at: float
+    reason: str
+    error: str = ""
+    traceback: str = ""
+
+    def to_json(self) -> str:
+        return encode([self.attempt, self.worker, self.started_at, self.ended_at, self.reason, self.error, self.traceback])
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Attempt:
+        return cls(*json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What one attempt found: a terminal state (never CANCELLED by a worker) and its metrics."""
+
+    state: TrialState
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A trial as people read it. `attempts` counts the executions begun so far."""
+
+    number: int
+    state: TrialState
+    params: Params
+    seed: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+    error: str = ""
+    attempts: int = 0
+    worker: str = ""
+    queued_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def wait_s(self) -> float | None:
+        """Seconds from entering the queue to the begin of the last attempt."""
+        return _between(self.queued_at, self.started_at)
+
+    @property
+    def run_s(self) -> float | None:
+        """Seconds the last attempt ran."""
+        return _between(self.started_at, self.finished_at)
+
+    def to_json(self) -> str:
+        """One line of results.jsonl."""
+        return encode(
+            {
+                "number": self.number,
+                "seed": self.seed,
+                "state": self.state,
+                "params": self.params,
+                "metrics": self.metrics,
+                "reason": self.reason,
+                "error": self.error,
+                "attempts": self.attempts,
+                "worker": self.worker,
+                "queued_at": self.queued_at,
+                "started_at": self.started_at,
+                "finished_at": self.finished_at,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Trial:
+        fields = json.loads(text)
+        return cls(**{**fields, "state": TrialState(fields["state"]), "metrics": decode_metrics(fields["metrics"])})
+
+
+def _between(start: float | None, end: float | None) -> float | None:
+    return None if start is None or end is None else max(0.0, end - start)
+
+
+def encode(value: Any) -> str:
+    """Compact JSON. Floats keep every bit; non-finite ones, which JSON lacks, become the text "nan", "inf", "-inf"."""
+    try:
+        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return repr(value)
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
+
+
+def decode_metrics(metrics: Mapping[str, float | str]) -> dict[str, float]:
+    """The metrics of a record, its "nan", "inf" and "-inf" floats again."""
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def digest(params: Mapping[str, ParamValue]) -> str:
+    """A short fingerprint of a point: 16 hexadecimal digits of SHA-256 over its canonical JSON."""
+    text = json.dumps(params, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
