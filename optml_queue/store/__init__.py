@@ -1,0 +1,17 @@
+"""The store: experiments, trials and workers in Redis or Valkey."""
+
+from optml_queue.store.experiment import Experiment, ExperimentState, Submission
+from optml_queue.store.records import Assignment, Declined, NewTrial, Publication, WorkerInfo
+from optml_queue.store.store import Store
+
+__all__ = [
+    "Assignment",
+    "Declined",
+    "Experiment",
+    "ExperimentState",
+    "NewTrial",
+    "Publication",
+    "Store",
+    "Submission",
+    "WorkerInfo",
+]

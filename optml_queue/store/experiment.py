@@ -1,0 +1,169 @@
+"""An experiment as the store holds it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from optml_queue.trial import TERMINAL_STATES, TrialState
+
+WINDOW_AT_START = 100  # a grid this small is in the queue whole at once; claim.lua has the same figure
+
+
+class ExperimentState(StrEnum):
+    """Where an experiment is. The last three are terminal."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_over(self) -> bool:
+        return self in OVER
+
+
+OVER = frozenset({ExperimentState.COMPLETE, ExperimentState.FAILED, ExperimentState.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What an experiment begins with. `end` is one past the last trial number of its plan."""
+
+    name: str
+    spec: str
+    end: int
+    metric: str
+    goal: str
+    resource_class: str
+    max_parallel: int | None = None
+    max_failed: int | None = None
+    max_trials: int | None = None
+    max_attempts: int = 3
+    retry_on: tuple[str, ...] = ("lost", "out_of_memory")
+    timeout_s: float | None = None
+    priority: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def fields(self) -> dict[str, str]:
+        """The fields of the experiment's hash; an absent limit is an empty text."""
+        return {
+            "name": self.name,
+            "spec": self.spec,
+            "end": str(self.end),
+            "metric": self.metric,
+            "goal": self.goal,
+            "class": self.resource_class,
+            "max_parallel": _text(self.max_parallel),
+            "max_failed": _text(self.max_failed),
+            "max_trials": _text(self.max_trials),
+            "max_attempts": str(self.max_attempts),
+            "retry_on": f",{','.join(sorted(self.retry_on))},",
+            "timeout_s": _text(self.timeout_s),
+            "priority": str(self.priority),
+            "facts": json.dumps(dict(self.facts)),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """An experiment, its counters read at one moment.
+
+    `counts` has every trial state. `window` bounds how many trials wait in the queue. `finished` is the
+    length of the log of finished trials, `archived` how much of it lies in parts, `consolidated` the length
+    that the final files cover (-1: none).
+    """
+
+    id: str
+    name: str
+    state: ExperimentState
+    spec: str
+    created_at: float
+    end: int
+    next: int
+    exhausted: bool
+    counts: Mapping[TrialState, int]
+    metric: str
+    goal: str
+    resource_class: str
+    reason: str = ""
+    ending: str = ""
+    finished_at: float | None = None
+    max_parallel: int | None = None
+    max_trials: int | None = None
+    timeout_s: float | None = None
+    priority: int = 0
+    created: int = 0
+    published: int = 0
+    window: int = WINDOW_AT_START
+    recovered: int = 0
+    finished: int = 0
+    archived: int = 0
+    consolidated: int = -1
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_over(self) -> bool:
+        return self.state.is_over
+
+    @property
+    def is_consolidated(self) -> bool:
+        """Whether the archive's final files show the experiment as it ended."""
+        return self.is_over and self.consolidated == self.finished
+
+    @property
+    def terminal(self) -> int:
+        """How many trials have ended."""
+        return sum(self.counts[state] for state in TERMINAL_STATES)
+
+    @property
+    def total(self) -> int:
+        """How many trials there will be: exact once all are reserved, an upper bound before."""
+        if self.exhausted or self.is_over:
+            return self.created
+        bound = self.created + max(0, self.end - self.next)
+        return bound if self.max_trials is None else min(bound, self.max_trials)
+
+    @classmethod
+    def decode(cls, id: str, record: Mapping[str, str], *, published: int, finished: int) -> Experiment:  # noqa: A002
+        return cls(
+            id=id,
+            name=record["name"],
+            state=ExperimentState(record["state"]),
+            spec=record.get("spec", ""),
+            created_at=int(record["created_at"]) / 1000,
+            end=int(record["end"]),
+            next=int(record["next"]),
+            exhausted=record["exhausted"] == "1",
+            counts={state: int(record.get(f"n:{state}", 0)) for state in TrialState},
+            metric=record["metric"],
+            goal=record["goal"],
+            resource_class=record["class"],
+            reason=record.get("reason", ""),
+            ending=record.get("ending", ""),
+            finished_at=int(record["finished_at"]) / 1000 if "finished_at" in record else None,
+            max_parallel=_limit(record.get("max_parallel")),
+            max_trials=_limit(record.get("max_trials")),
+            timeout_s=float(record["timeout_s"]) if record.get("timeout_s") else None,
+            priority=int(record.get("priority", 0)),
+            created=int(record.get("created", 0)),
+            published=published,
+            window=int(record.get("window", WINDOW_AT_START)),
+            recovered=int(record.get("recovered", 0)),
+            finished=finished,
+            archived=int(record.get("archived", 0)),
+            consolidated=int(record.get("consolidated", -1)),
+            facts=json.loads(record.get("facts", "{}")),
+        )
+
+
+def _text(limit: float | None) -> str:
+    return "" if limit is None else repr(limit)
+
+
+def _limit(text: str | None) -> int | None:
+    return int(text) if text else None

@@ -1,0 +1,114 @@
+"""What goes into the store's scripts and comes out of them, as values.
+
+Each record owns its decoding. Times are milliseconds inside the store and seconds everywhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optml_queue.trial import Attempt, Params, Trial, TrialState, decode_metrics
+
+
+@dataclass(frozen=True, slots=True)
+class NewTrial:
+    """A trial about to be reserved."""
+
+    number: int
+    params: Params
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A trial to be put on the queue. `generation` grows with every publication; older messages are stale."""
+
+    experiment: str
+    number: int
+    params: Params
+    generation: int
+    resource_class: str
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """`begin` said yes: the attempt's number and the parameters the store holds."""
+
+    attempt: int
+    params: Params
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Declined:
+    """`begin` said no, and why. The message is to be acknowledged and forgotten."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A living worker: what it last said of itself."""
+
+    name: str
+    facts: Mapping[str, Any]
+
+    @property
+    def resource_class(self) -> str:
+        return str(self.facts.get("class", ""))
+
+
+def _seconds(time_ms: float | str | None) -> float | None:
+    return float(time_ms) / 1000 if time_ms else None
+
+
+def finished_trial(number: int, record: str) -> Trial:
+    """The trial that a finished record (a JSON list, written by `conclude` in prelude.lua) stands for."""
+    state, seed, params, metrics, reason, error, attempts, worker, queued, started, finished = json.loads(
+        record
+    )
+    return Trial(
+        number=number,
+        state=TrialState(state),
+        params=params,
+        seed=seed,
+        metrics=decode_metrics(metrics),
+        reason=reason,
+        error=error,
+        attempts=attempts,
+        worker=worker,
+        queued_at=_seconds(queued),
+        started_at=_seconds(started),
+        finished_at=_seconds(finished),
+    )
+
+
+LIVE_FIELDS = ("s", "p", "seed", "a", "w", "q", "b")
+
+
+def live_trial(number: int, values: Sequence[str | None]) -> Trial | None:
+    """The trial that the fields LIVE_FIELDS of a live record stand for; None when there is no such record."""
+    state, params, seed, attempts, worker, queued, begun = values
+    if state is None:
+        return None
+    running = state == TrialState.RUNNING
+    return Trial(
+        number=number,
+        state=TrialState(state),
+        params=json.loads(params or "{}"),
+        seed=int(seed or 0),
+        attempts=int(attempts or 0),
+        worker=(worker or "") if running else "",
+        queued_at=_seconds(queued),
+        started_at=_seconds(begun) if running else None,
+    )
+
+
+def ended_attempt(record: str) -> Attempt:
+    """The attempt that a record of `<x>:attempts:<n>` stands for."""
+    attempt, worker, started, ended, reason, error, traceback = json.loads(record)
+    return Attempt(attempt, worker, started / 1000, ended / 1000, reason, error, traceback)

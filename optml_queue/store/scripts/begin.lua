@@ -1,0 +1,66 @@
+-- KEYS: x. ARGV: number, generation, digest, token, worker, lease (ms).
+-- Returns {'run', attempt, params, seed} or {'declined', why}.
+local x, n, token = KEYS[1], ARGV[1], ARGV[4]
+local key = x .. ':t:' .. n
+
+local function answer()
+  local t = redis.call('HMGET', key, 'a', 'p', 'seed')
+  return { 'run', tonumber(t[1]), t[2], t[3] }
+end
+
+local state = redis.call('HGET', key, 's')
+if not state then
+  return { 'declined', redis.call('HEXISTS', bucket_of(x, n), n) == 1 and 'already finished' or 'unknown trial' }
+end
+if state == 'running' then
+  if redis.call('HGET', key, 'tok') == token then
+    return answer()
+  end
+  local lease = redis.call('ZSCORE', LEASES, lease_of(x, n))
+  if lease and tonumber(lease) > now_ms() then
+    return { 'declined', 'running elsewhere' }
+  end
+  if lose(x, n) ~= 'queued' then
+    return { 'declined', 'out of attempts' }
+  end
+end
+local t = redis.call('HMGET', key, 'g', 'd', 'q')
+if t[1] ~= ARGV[2] then
+  return { 'declined', 'stale message' }
+end
+if t[2] ~= ARGV[3] then
+  return { 'declined', 'other parameters than the store has' }
+end
+local facts = redis.call('HMGET', x, 'state', 'ending', 'class')
+local now = now_ms()
+if facts[2] then
+  return { 'declined', facts[2] }
+end
+if facts[1] ~= 'running' then
+  -- Counts as unpublished again: `resume` publishes it anew.
+  redis.call('ZREM', x .. ':published', n)
+  redis.call('ZADD', x .. ':due', now, n)
+  return { 'declined', facts[1] }
+end
+local due = redis.call('ZSCORE', x .. ':due', n)
+if due and tonumber(due) > now then
+  return { 'declined', 'waits before its next attempt' }
+end
+local sequence = redis.call('ZSCORE', x .. ':published', n)
+if sequence then
+  local begun = ROOT .. ':begun:' .. facts[3]
+  if tonumber(sequence) > tonumber(redis.call('GET', begun) or '0') then
+    redis.call('SET', begun, int(tonumber(sequence)))
+  end
+end
+redis.call('ZREM', x .. ':published', n)
+redis.call('ZREM', x .. ':due', n)
+redis.call('HINCRBY', key, 'a', 1)
+redis.call('HDEL', key, 'o')
+redis.call('HSET', key, 's', 'running', 'tok', token, 'w', ARGV[5], 'b', int(now))
+redis.call('ZADD', x .. ':running', now, n)
+redis.call('ZADD', LEASES, now + tonumber(ARGV[6]), lease_of(x, n))
+count(x, 'queued', -1)
+count(x, 'running', 1)
+want_if_low(x)
+return answer()

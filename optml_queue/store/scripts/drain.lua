@@ -1,0 +1,23 @@
+-- KEYS: x. ARGV: most. Cancels queued trials of an experiment that is ending. Returns how many.
+local x = KEYS[1]
+local facts = redis.call('HMGET', x, 'ending', 'reason')
+if not facts[1] then
+  return 0
+end
+local most = tonumber(ARGV[1])
+local numbers = redis.call('ZRANGE', x .. ':due', 0, most - 1)
+for _, n in ipairs(redis.call('ZRANGE', x .. ':published', 0, most - 1)) do
+  numbers[#numbers + 1] = n
+end
+for _, n in ipairs(redis.call('LPOP', x .. ':fresh', most) or {}) do
+  numbers[#numbers + 1] = n
+end
+local drained = 0
+for _, n in ipairs(numbers) do
+  if redis.call('HGET', x .. ':t:' .. n, 's') == 'queued' then
+    conclude(x, n, 'cancelled', '{}', '"cancelled"', '""')
+    drained = drained + 1
+  end
+end
+settle(x)
+return drained

@@ -1,0 +1,13 @@
+-- KEYS: x. ARGV: number, token, state, metrics (JSON), reason (JSON).
+-- Returns 'accepted', 'duplicate' or 'refused'.
+local x, n = KEYS[1], ARGV[1]
+local t = redis.call('HMGET', x .. ':t:' .. n, 's', 'tok')
+if not t[1] then
+  return redis.call('HEXISTS', bucket_of(x, n), n) == 1 and 'duplicate' or 'refused'
+end
+if t[1] == 'running' and t[2] ~= ARGV[2] then
+  return 'refused'
+end
+-- A queued trial has no living attempt: a late finisher whose lease ran out still brings the one result there is.
+conclude(x, n, ARGV[3], ARGV[4], ARGV[5], '""')
+return 'accepted'

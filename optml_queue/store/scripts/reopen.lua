@@ -1,0 +1,30 @@
+-- KEYS: x. ARGV: number, record as it was read, state, params, digest, seed, attempts, … six of each trial after its number.
+-- Puts failed and cancelled trials back in line with a fresh count of failures. Returns how many.
+local x = KEYS[1]
+local now = int(now_ms())
+local reopened = 0
+for i = 1, #ARGV, 7 do
+  local n, state = ARGV[i], ARGV[i + 2]
+  if redis.call('HGET', bucket_of(x, n), n) == ARGV[i + 1] then
+    redis.call('HDEL', bucket_of(x, n), n)
+    redis.call('ZREM', x .. ':in:' .. state, n)
+    redis.call('HSET', x .. ':t:' .. n, 's', 'queued', 'p', ARGV[i + 3], 'd', ARGV[i + 4], 'seed', ARGV[i + 5],
+      'g', 0, 'a', ARGV[i + 6], 'f', 0, 'r', 0, 'q', now)
+    redis.call('RPUSH', x .. ':fresh', n)
+    count(x, state, -1)
+    count(x, 'queued', 1)
+    reopened = reopened + 1
+  end
+end
+if reopened > 0 then
+  local over = redis.call('HMGET', x, 'state', 'ending')
+  if over[1] == 'cancelled' or over[2] == 'cancelled' then
+    -- Only what was asked for runs again, not the rest of a grid that somebody cancelled.
+    redis.call('HSET', x, 'exhausted', '1')
+  end
+  redis.call('HDEL', x, 'ending', 'finished_at')
+  redis.call('HSET', x, 'state', 'running', 'reason', '', 'consolidated', '-1')
+  redis.call('ZADD', ACTIVE, 'NX', now_ms(), id_of(x))
+  want(x)
+end
+return reopened

@@ -1,0 +1,21 @@
+-- KEYS: x. ARGV: expected next, new next, exhausted (0 or 1), then number, params, digest, seed of each new trial.
+-- Returns 1, or 0 when another reserved first or the experiment does not run.
+local x = KEYS[1]
+local facts = redis.call('HMGET', x, 'next', 'state', 'ending')
+if facts[1] ~= ARGV[1] or facts[2] ~= 'running' or facts[3] then
+  return 0
+end
+local now = int(now_ms())
+local added = 0
+for i = 4, #ARGV, 4 do
+  local n = ARGV[i]
+  redis.call('HSET', x .. ':t:' .. n, 's', 'queued', 'p', ARGV[i + 1], 'd', ARGV[i + 2], 'seed', ARGV[i + 3],
+    'g', 0, 'a', 0, 'f', 0, 'r', 0, 'q', now)
+  redis.call('RPUSH', x .. ':fresh', n)
+  added = added + 1
+end
+count(x, 'queued', added)
+redis.call('HINCRBY', x, 'created', added)
+redis.call('HSET', x, 'next', ARGV[2], 'exhausted', ARGV[3])
+settle(x)
+return 1

@@ -1,0 +1,641 @@
+"""The store: the truth about every experiment and trial, in Redis or Valkey (6.2 or later, one primary).
+
+Every change of a trial is one script (see scripts/), one round trip, safe to repeat, and timed by the
+server's clock. What a caller sees of a server that does not answer is UnreachableError, never an exception of
+the client library.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from difflib import get_close_matches
+from typing import Any, cast
+
+import redis
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.retry import Retry
+
+from optml_queue.driver import Order
+from optml_queue.errors import NotFoundError, UnreachableError
+from optml_queue.store.experiment import Experiment, ExperimentState, Submission
+from optml_queue.store.records import (
+    LIVE_FIELDS,
+    Assignment,
+    Declined,
+    NewTrial,
+    Publication,
+    WorkerInfo,
+    ended_attempt,
+    finished_trial,
+    live_trial,
+)
+from optml_queue.store.scripts import source
+from optml_queue.trial import REOPENABLE_STATES, Attempt, Trial, TrialResult, TrialState, digest, encode
+
+ROOT = "optml"
+BUCKET = 100  # trials in one hash of finished records; prelude.lua has the same figure
+SLICE = 1_000  # records read in one round trip
+LINES_MAX = 10_000  # log lines kept of one trial
+TRACEBACK_MAX = 8_192  # characters kept of one attempt's traceback, its end
+ERROR_MAX = 2_048
+SLACK = 64  # a message is overtaken when one published this many later has begun (plus two for each worker)
+
+ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+SCRIPTS = (
+    "begin",
+    "beat",
+    "claim",
+    "control",
+    "create",
+    "drain",
+    "expire",
+    "finish",
+    "order",
+    "recover",
+    "release",
+    "reopen",
+    "report",
+    "reserve",
+)
+
+
+class Store:
+    """A client of the store. Safe to use from several threads; make a new one after a fork."""
+
+    def __init__(self, client: redis.Redis, url: str) -> None:
+        # redis-py types every reply as text or bytes; with decode_responses it is always text.
+        self.client: Any = client
+        self.url = url
+        self._scripts = {name: client.register_script(source(name)) for name in SCRIPTS}
+
+    @classmethod
+    def from_url(cls, url: str, *, retries: int = 3, on_connect: Callable[[], None] | None = None) -> Store:
+        """Connect to `url` (redis:// or rediss://). A call is repeated up to `retries` times, a second apart.
+
+        `on_connect` is called whenever a connection was made, in the thread that made it; it must not use the
+        store.
+        """
+        client = redis.Redis.from_url(
+            url,
+            decode_responses=True,
+            socket_connect_timeout=5,
+            socket_timeout=15,
+            socket_keepalive=True,
+            health_check_interval=30,
+            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
+        )
+        if on_connect is not None:
+            client.connection_pool.connection_kwargs["redis_connect_func"] = _then(on_connect)
+        return cls(client, url)
+
+    def close(self) -> None:
+        self.client.close()
+
+    # Reaching the server
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except redis.AuthenticationError as error:
+            raise UnreachableError("the store", self.url, f"it refuses the password ({error})") from error
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            raise UnreachableError("the store", self.url, str(error)) from error
+
+    def _run(self, script: str, x: str | None, *args: str | float) -> Any:
+        with self._reaching():
+            return self._scripts[script](keys=[x] if x else [], args=args)
+
+    def _pipeline(self, calls: Callable[[Any], object]) -> list[Any]:
+        """Run the commands that `calls` queues on a pipeline, in one round trip and without MULTI."""
+        with self._reaching(), self.client.pipeline(transaction=False) as pipe:
+            calls(pipe)
+            return list(pipe.execute())
+
+    def ping(self) -> None:
+        """Raises UnreachableError when the server does not answer."""
+        with self._reaching():
+            self.client.ping()
+
+    def server_run_id(self) -> str:
+        """What tells one start of the server from the next."""
+        with self._reaching():
+            return str(self.client.info("server")["run_id"])
+
+    # Experiments
+
+    def create(self, experiment: str, submission: Submission) -> bool:
+        """Bring an experiment into being, running. False when one of that id exists."""
+        if not ID.fullmatch(experiment) or ".." in experiment:
+            raise ValueError(f"not an experiment id: {experiment!r}")
+        fields = [text for field in submission.fields().items() for text in field]
+        return bool(self._run("create", _x(experiment), secrets.token_hex(8), *fields))
+
+    def experiment(self, experiment: str) -> Experiment:
+        """Raises NotFoundError."""
+        found = self._experiments([experiment])
+        if not found:
+            raise self._unknown(experiment)
+        return found[0]
+
+    def experiments(self) -> list[Experiment]:
+        """All experiments, the newest first."""
+        with self._reaching():
+            ids = self.client.zrevrange(f"{ROOT}:experiments", 0, -1)
+        return self._experiments(ids)
+
+    def active(self) -> list[str]:
+        """The ids of experiments that are not over, the oldest first."""
+        with self._reaching():
+            return cast("list[str]", self.client.zrange(f"{ROOT}:active", 0, -1))
+
+    def spec(self, experiment: str) -> str:
+        """The resolved spec (JSON). Raises NotFoundError."""
+        with self._reaching():
+            text = self.client.hget(_x(experiment), "spec")
+        if text is None:
+            raise self._unknown(experiment)
+        return cast(str, text)
+
+    def resolve(self, text: str) -> str:
+        """The id meant by `text`: an id, or `latest`. Raises NotFoundError, naming the ids that are near."""
+        with self._reaching():
+            if text == "latest":
+                newest = self.client.zrevrange(f"{ROOT}:experiments", 0, 0)
+                if not newest:
+                    raise NotFoundError("there is no experiment yet; `optml-submit SPEC` starts one")
+                return cast(str, newest[0])
+            if self.client.exists(_x(text)):
+                return text
+        raise self._unknown(text)
+
+    def remove(self, experiment: str) -> None:
+        """Forget an experiment and all its trials. Raises NotFoundError."""
+        x = _x(self.resolve(experiment))
+        self._pipeline(
+            lambda pipe: [
+                pipe.zrem(f"{ROOT}:{key}", experiment) for key in ("experiments", "active", "wanted")
+            ]
+        )
+        with self._reaching():
+            leases = [f"{experiment}|{n}" for n in self.client.zrange(f"{x}:running", 0, -1)]
+            if leases:
+                self.client.zrem(f"{ROOT}:leases", *leases)
+            self.client.unlink(x)
+            batch: list[str] = []
+            for key in self.client.scan_iter(match=f"{x}:*", count=SLICE):
+                batch.append(key)
+                if len(batch) == SLICE:
+                    self.client.unlink(*batch)
+                    batch.clear()
+            if batch:
+                self.client.unlink(*batch)
+
+    def _experiments(self, ids: Sequence[str]) -> list[Experiment]:
+        def calls(pipe: Any) -> None:
+            for id_ in ids:
+                pipe.hgetall(_x(id_)).zcard(f"{_x(id_)}:published").llen(f"{_x(id_)}:log")
+
+        replies = self._pipeline(calls) if ids else []
+        return [
+            Experiment.decode(id_, replies[i], published=replies[i + 1], finished=replies[i + 2])
+            for id_, i in zip(ids, range(0, len(replies), 3), strict=True)
+            if replies[i]
+        ]
+
+    def _unknown(self, text: str) -> NotFoundError:
+        with self._reaching():
+            ids = cast("list[str]", self.client.zrevrange(f"{ROOT}:experiments", 0, -1))
+        near = get_close_matches(text, ids, 3, 0.4) or [id_ for id_ in ids if id_.startswith(text)][:3]
+        advice = f"did you mean {', '.join(near)}?" if near else "`optml ls` shows those there are"
+        return NotFoundError(f"there is no experiment {text!r}; {advice}")
+
+    # Control
+
+    def pause(self, experiment: str, reason: str = "") -> ExperimentState:
+        """Publish no more. Running trials go on; those in the queue are declined and wait."""
+        return self._control(experiment, "pause", reason)
+
+    def resume(self, experiment: str) -> ExperimentState:
+        """Undo `pause`."""
+        return self._control(experiment, "resume", "")
+
+    def cancel(self, experiment: str, reason: str = "cancelled") -> ExperimentState:
+        """End the experiment: running trials are told, queued ones are cancelled by `drain`."""
+        return self._control(experiment, "cancel", reason)
+
+    def fail(self, experiment: str, reason: str) -> ExperimentState:
+        """End the experiment as failed."""
+        return self._control(experiment, "fail", reason)
+
+    def _control(self, experiment: str, verb: str, reason: str) -> ExperimentState:
+        state = self._run("control", _x(experiment), verb, reason)
+        if state is None:
+            raise self._unknown(experiment)
+        return ExperimentState(state)
+
+    def order(self, experiment: str, number: int, order: Order) -> str:
+        """Tell one trial to stop, cancel or release. The trial's state now, or "refused"."""
+        return str(self._run("order", _x(experiment), number, order))
+
+    def retry(self, experiment: str, numbers: Iterable[int]) -> int:
+        """Reopen those of the trials that failed or were cancelled. How many were."""
+        reopened = 0
+        for batch in _batches(numbers, SLICE // 10):
+            records = self._records(experiment, batch)
+            args: list[str | float] = []
+            for number, record in records.items():
+                trial = finished_trial(number, record)
+                if trial.state in REOPENABLE_STATES:
+                    args += [
+                        number,
+                        record,
+                        trial.state,
+                        encode(trial.params),
+                        digest(trial.params),
+                        trial.seed,
+                        trial.attempts,
+                    ]
+            if args:
+                reopened += int(self._run("reopen", _x(experiment), *args))
+        return reopened
+
+    # Trials: from the plan to the queue
+
+    def reserve(
+        self, experiment: str, expected_next: int, next_: int, trials: Sequence[NewTrial], *, exhausted: bool
+    ) -> bool:
+        """Bring the trials between two numbers of the plan into being. False when another was first."""
+        args: list[str | float] = [expected_next, next_, int(exhausted)]
+        for trial in trials:
+            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed]
+        return bool(self._run("reserve", _x(experiment), *args))
+
+    def claim(self, experiment: Experiment, workers: int, most: int = SLICE) -> list[Publication]:
+        """Take up to `most` trials for publishing, as many as the window and max_parallel leave room for.
+
+        The window is computed anew: max(100, 2 × `workers`, 5 s of measured throughput), at most 10,000.
+        """
+        reply = self._run("claim", _x(experiment.id), workers, most)
+        return [
+            Publication(
+                experiment=experiment.id,
+                number=int(reply[i]),
+                generation=int(reply[i + 1]),
+                params=json.loads(reply[i + 2]),
+                resource_class=experiment.resource_class,
+                timeout_s=experiment.timeout_s,
+            )
+            for i in range(0, len(reply), 4)
+        ]
+
+    def recover(self, experiment: Experiment, *, most: int, workers: int, idle: bool, grace_s: float) -> int:
+        """Put published trials whose message must be lost back in line. How many."""
+        slack = SLACK + 2 * workers
+        return int(self._run("recover", _x(experiment.id), most, slack, int(grace_s * 1000), int(idle)))
+
+    def drain(self, experiment: str, most: int = SLICE) -> int:
+        """Cancel queued trials of an experiment that is ending. How many; 0 when none is left."""
+        return int(self._run("drain", _x(experiment), most))
+
+    # Trials: one attempt
+
+    def begin(
+        self,
+        experiment: str,
+        number: int,
+        generation: int,
+        params_digest: str,
+        token: str,
+        worker: str,
+        lease_s: float,
+    ) -> Assignment | Declined:
+        """Ask to run a trial. The same token asking again gets the same answer."""
+        reply = self._run(
+            "begin", _x(experiment), number, generation, params_digest, token, worker, int(lease_s * 1000)
+        )
+        if reply[0] != "run":
+            return Declined(reply[1])
+        return Assignment(attempt=int(reply[1]), params=json.loads(reply[2]), seed=int(reply[3]))
+
+    def beat(self, experiment: str, number: int, token: str, lease_s: float) -> Order:
+        """Extend the attempt's lease; what the attempt is to do. With a lease of 0, only ask."""
+        return Order(self._run("beat", _x(experiment), number, token, int(lease_s * 1000)))
+
+    def report(self, experiment: str, number: int, token: str, step: int, value: float) -> Order:
+        """Record the metric at a step, once; what the attempt is to do."""
+        return Order(self._run("report", _x(experiment), number, token, step, repr(value)))
+
+    def release(
+        self,
+        experiment: str,
+        number: int,
+        token: str,
+        reason: str,
+        *,
+        failed: bool,
+        error: str = "",
+        traceback: str = "",
+        delay_s: float = 0.0,
+    ) -> str:
+        """The attempt ends without a result. The trial's state now, or "refused"."""
+        return str(
+            self._run(
+                "release",
+                _x(experiment),
+                number,
+                token,
+                reason,
+                int(failed),
+                encode(error[:ERROR_MAX]),
+                encode(traceback[-TRACEBACK_MAX:]),
+                int(delay_s * 1000),
+            )
+        )
+
+    def finish(self, experiment: str, number: int, token: str, result: TrialResult) -> str:
+        """The attempt has a result: "accepted", "duplicate" (it had ended) or "refused" (another's)."""
+        metrics = encode(dict(result.metrics))
+        return str(
+            self._run(
+                "finish",
+                _x(experiment),
+                number,
+                token,
+                result.state,
+                metrics,
+                encode(result.reason[:ERROR_MAX]),
+            )
+        )
+
+    def expire(self, most: int = 100) -> list[tuple[str, int]]:
+        """End attempts whose lease ran out; their experiment and number."""
+        reply = self._run("expire", None, most)
+        return [(reply[i], int(reply[i + 1])) for i in range(0, len(reply), 2)]
+
+    # The wish to advance
+
+    def want(self, experiment: str) -> None:
+        """Ask the control process to advance an experiment."""
+        with self._reaching():
+            self.client.zadd(f"{ROOT}:wanted", {experiment: 0}, nx=True)
+
+    def wanted(self, timeout_s: float) -> str | None:
+        """Take the experiment that has waited longest; None after `timeout_s` without any."""
+        with self._reaching():
+            popped = self.client.bzpopmin(f"{ROOT}:wanted", timeout_s)
+        return popped[1] if popped else None
+
+    # Reading trials
+
+    def trials(self, experiment: str, numbers: Sequence[int]) -> list[Trial]:
+        """The trials of those numbers that exist, in the order asked for."""
+        records = self._records(experiment, numbers)
+        live = self._live(experiment, [number for number in numbers if number not in records])
+        found = {number: finished_trial(number, record) for number, record in records.items()} | live
+        return [found[number] for number in numbers if number in found]
+
+    def finished(self, experiment: str, start: int, stop: int) -> list[Trial]:
+        """Entries `start` to `stop` (exclusive) of the log of finished trials, in the order of finishing.
+
+        A trial that was reopened since is missing; it comes again when it ends.
+        """
+        with self._reaching():
+            numbers = [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
+        records = self._records(experiment, numbers)
+        return [finished_trial(number, records[number]) for number in numbers if number in records]
+
+    def stream(self, experiment: str) -> Iterator[Trial]:
+        """Every trial there is, in the order of numbers, read in slices."""
+        live = self._live_numbers(experiment)
+        with self._reaching():
+            buckets = {int(b) for b in self.client.zrange(f"{_x(experiment)}:buckets", 0, -1)}
+        buckets |= {number // BUCKET for number in live}
+        for batch in _batches(sorted(buckets), SLICE // BUCKET):
+            yield from self._bucket_trials(experiment, batch, live)
+
+    def page(
+        self, experiment: str, state: TrialState | None = None, offset: int = 0, limit: int = 100
+    ) -> list[Trial]:
+        """Trials `offset` to `offset + limit` by number; complete ones, when asked for alone, best first."""
+        x = _x(experiment)
+        if state is None:
+            return list(self._slice(experiment, offset, limit))
+        if state in (TrialState.QUEUED, TrialState.RUNNING):
+            live = self._live(experiment, sorted(self._live_numbers(experiment)))
+            return [trial for trial in live.values() if trial.state is state][offset : offset + limit]
+        key = f"{x}:rank" if state is TrialState.COMPLETE else f"{x}:in:{state}"
+        with self._reaching():
+            numbers = [int(n) for n in self.client.zrange(key, offset, offset + limit - 1)]
+        return self.trials(experiment, numbers)
+
+    def numbers(self, experiment: str, state: TrialState) -> list[int]:
+        """The numbers of the finished trials in a state other than complete."""
+        with self._reaching():
+            return [int(n) for n in self.client.zrange(f"{_x(experiment)}:in:{state}", 0, -1)]
+
+    def best(self, experiment: str, limit: int = 1) -> list[Trial]:
+        """The complete trials with the best metric, the best first."""
+        return self.page(experiment, TrialState.COMPLETE, 0, limit)
+
+    def attempts(self, experiment: str, number: int) -> list[Attempt]:
+        """The attempts of a trial that ended without a result, the first one first."""
+        with self._reaching():
+            records = self.client.lrange(f"{_x(experiment)}:attempts:{number}", 0, -1)
+        return [ended_attempt(record) for record in records]
+
+    def curve(self, experiment: str, number: int) -> dict[int, float]:
+        """The reported values of a trial by step."""
+        with self._reaching():
+            values = self.client.hgetall(f"{_x(experiment)}:curve:{number}")
+        return {int(step): float(values[step]) for step in sorted(values, key=int)}
+
+    def log(self, experiment: str, number: int, line: str) -> None:
+        """Keep a line with a trial."""
+        key = f"{_x(experiment)}:lines:{number}"
+        self._pipeline(lambda pipe: pipe.rpush(key, line[:ERROR_MAX]).ltrim(key, -LINES_MAX, -1))
+
+    def logs(self, experiment: str, number: int, start: int = 0) -> list[str]:
+        """The lines kept with a trial, from line `start` on."""
+        with self._reaching():
+            return cast("list[str]", self.client.lrange(f"{_x(experiment)}:lines:{number}", start, -1))
+
+    def _records(self, experiment: str, numbers: Sequence[int]) -> dict[int, str]:
+        x = _x(experiment)
+
+        def calls(pipe: Any) -> None:
+            for number in numbers:
+                pipe.hget(f"{x}:done:{number // BUCKET}", str(number))
+
+        replies = self._pipeline(calls) if numbers else []
+        return {number: record for number, record in zip(numbers, replies, strict=True) if record is not None}
+
+    def _live(self, experiment: str, numbers: Sequence[int]) -> dict[int, Trial]:
+        x = _x(experiment)
+
+        def calls(pipe: Any) -> None:
+            for number in numbers:
+                pipe.hmget(f"{x}:t:{number}", LIVE_FIELDS)
+
+        replies = self._pipeline(calls) if numbers else []
+        trials = (live_trial(number, values) for number, values in zip(numbers, replies, strict=True))
+        return {trial.number: trial for trial in trials if trial is not None}
+
+    def _live_numbers(self, experiment: str) -> set[int]:
+        x = _x(experiment)
+        lists = self._pipeline(
+            lambda pipe: (
+                pipe.lrange(f"{x}:fresh", 0, -1)
+                .zrange(f"{x}:due", 0, -1)
+                .zrange(f"{x}:published", 0, -1)
+                .zrange(f"{x}:running", 0, -1)
+            )
+        )
+        return {int(n) for numbers in lists for n in numbers}
+
+    def _bucket_trials(self, experiment: str, buckets: Sequence[int], live: set[int]) -> Iterator[Trial]:
+        x = _x(experiment)
+        replies = self._pipeline(lambda pipe: [pipe.hgetall(f"{x}:done:{bucket}") for bucket in buckets])
+        records = {int(n): record for reply in replies for n, record in reply.items()}
+        wanted = set(buckets)
+        alive = self._live(experiment, [n for n in live if n // BUCKET in wanted and n not in records])
+        # A trial that ended between the two reads is in neither; it is looked up once more.
+        missed = [n for n in live if n // BUCKET in wanted and n not in records and n not in alive]
+        records |= self._records(experiment, missed)
+        for number in sorted(records.keys() | alive.keys()):
+            yield finished_trial(number, records[number]) if number in records else alive[number]
+
+    def _slice(self, experiment: str, offset: int, limit: int) -> Iterator[Trial]:
+        """Like `stream`, but buckets before `offset` are counted, not read."""
+        x = _x(experiment)
+        live = self._live_numbers(experiment)
+        with self._reaching():
+            stored = [int(b) for b in self.client.zrange(f"{x}:buckets", 0, -1)]
+        sizes = (
+            dict(
+                zip(stored, self._pipeline(lambda p: [p.hlen(f"{x}:done:{b}") for b in stored]), strict=True)
+            )
+            if stored
+            else {}
+        )
+        for number in live:
+            sizes[number // BUCKET] = sizes.get(number // BUCKET, 0) + 1
+        for bucket in sorted(sizes):
+            if offset >= sizes[bucket]:
+                offset -= sizes[bucket]
+                continue
+            for trial in list(self._bucket_trials(experiment, [bucket], live))[offset:]:
+                if limit <= 0:
+                    return
+                yield trial
+                limit -= 1
+            offset = 0
+
+    # The archive's place in the log
+
+    def set_archived(self, experiment: str, position: int, *, if_was: int) -> bool:
+        """Move the mark up to which the log lies in the archive's parts. False when another did."""
+        return self._compare_and_set(experiment, "archived", position, if_was)
+
+    def set_consolidated(self, experiment: str, finished: int, *, if_was: int) -> bool:
+        """Note that the archive's final files cover `finished` entries of the log. False when another did."""
+        return self._compare_and_set(experiment, "consolidated", finished, if_was)
+
+    def _compare_and_set(self, experiment: str, field: str, value: int, if_was: int) -> bool:
+        key = _x(experiment)
+        with self._reaching(), self.client.pipeline() as pipe:
+            try:
+                pipe.watch(key)
+                default = -1 if field == "consolidated" else 0
+                if int(pipe.hget(key, field) or default) != if_was:
+                    return False
+                pipe.multi()
+                pipe.hset(key, field, value)
+                pipe.execute()
+            except redis.WatchError:
+                return False
+        return True
+
+    # Workers
+
+    def worker_beat(self, name: str, facts: Mapping[str, Any], ttl_s: float) -> None:
+        """Note that a worker lives. `facts` has its `class`, and `idle_s` while its queue is empty."""
+        now_ms = self._now_ms()
+        class_ = facts.get("class", "")
+        idle_s = facts.get("idle_s")
+
+        def calls(pipe: Any) -> None:
+            pipe.hset(f"{ROOT}:workers", name, json.dumps(dict(facts)))
+            pipe.zadd(f"{ROOT}:workers:seen", {name: now_ms + int(ttl_s * 1000)})
+            pipe.zadd(f"{ROOT}:workers:{class_}", {name: now_ms + int(ttl_s * 1000)})
+            if idle_s is None:
+                pipe.zrem(f"{ROOT}:idle:{class_}", name)
+            else:
+                pipe.zadd(f"{ROOT}:idle:{class_}", {name: now_ms - int(idle_s * 1000)})
+
+        self._pipeline(calls)
+
+    def worker_gone(self, name: str, resource_class: str) -> None:
+        """Forget a worker that ends in good order."""
+
+        def calls(pipe: Any) -> None:
+            pipe.hdel(f"{ROOT}:workers", name)
+            for key in ("workers:seen", f"workers:{resource_class}", f"idle:{resource_class}"):
+                pipe.zrem(f"{ROOT}:{key}", name)
+
+        self._pipeline(calls)
+
+    def workers(self) -> list[WorkerInfo]:
+        """The workers that live, by name. Those that stopped beating are forgotten."""
+        now_ms = self._now_ms()
+        with self._reaching():
+            gone = cast("list[str]", self.client.zrangebyscore(f"{ROOT}:workers:seen", "-inf", now_ms))
+            facts = cast("dict[str, str]", self.client.hgetall(f"{ROOT}:workers"))
+        for name in gone:
+            self.worker_gone(name, json.loads(facts.pop(name, "{}")).get("class", ""))
+        return [WorkerInfo(name, json.loads(facts[name])) for name in sorted(facts)]
+
+    def live_workers(self, resource_class: str) -> int:
+        """How many workers of a class live."""
+        now_ms = self._now_ms()
+        with self._reaching():
+            return int(self.client.zcount(f"{ROOT}:workers:{resource_class}", now_ms, "+inf"))
+
+    def has_idle_worker(self, resource_class: str, idle_s: float) -> bool:
+        """Whether a living worker of the class has found its queue empty for that long."""
+        now_ms = self._now_ms()
+        with self._reaching():
+            idle = self.client.zrangebyscore(f"{ROOT}:idle:{resource_class}", "-inf", now_ms - idle_s * 1000)
+            return any((self.client.zscore(f"{ROOT}:workers:seen", name) or 0) > now_ms for name in idle)
+
+    def _now_ms(self) -> int:
+        with self._reaching():
+            seconds, microseconds = self.client.time()
+        return int(seconds * 1000 + microseconds // 1000)
+
+
+def _then(on_connect: Callable[[], None]) -> Callable[[Any], None]:
+    def connect(connection: Any) -> None:
+        connection.on_connect()
+        on_connect()
+
+    return connect
+
+
+def _x(experiment: str) -> str:
+    return f"{ROOT}:x:{experiment}"
+
+
+def _batches(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    batch: list[int] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

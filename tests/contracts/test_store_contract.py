@@ -1,0 +1,564 @@
+"""The store's contract, held against every server it may run on: the design's table of calls and states, walked."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from optml_queue.driver import Order
+from optml_queue.errors import NotFoundError, UnreachableError
+from optml_queue.store import Assignment, Declined, Experiment, ExperimentState, NewTrial, Store, Submission
+from optml_queue.trial import Trial, TrialResult, TrialState, digest
+from tests.valkey_server import ValkeyServer, redis_binary, valkey_binary, valkey_server
+
+pytestmark = pytest.mark.integration
+
+X = "grid-abcde"
+LEASE_S = 30.0
+SUBMISSION = Submission(
+    name="grid", spec='{"a":1}', end=4, metric="nmse", goal="minimize", resource_class="default", timeout_s=60.0
+)
+
+
+@pytest.fixture(scope="module", params=[valkey_binary, redis_binary], ids=["valkey", "redis-6.2"])
+def server(request: pytest.FixtureRequest) -> Iterator[ValkeyServer]:
+    with valkey_server(request.param()) as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: ValkeyServer) -> Iterator[Store]:
+    store = Store.from_url(server.url)
+    store.client.flushall()
+    yield store
+    store.close()
+
+
+def params(number: int) -> dict[str, float]:
+    return {"rate": 0.1 * number}
+
+
+def published(store: Store, trials: int = 1, **changes: object) -> list[int]:
+    """An experiment whose trials are all reserved and published; the generation of each."""
+    submission = replace(SUBMISSION, end=trials, **changes)  # type: ignore[arg-type]
+    assert store.create(X, submission)
+    assert store.reserve(X, 0, trials, [NewTrial(n, params(n), n) for n in range(trials)], exhausted=True)
+    return [publication.generation for publication in store.claim(store.experiment(X), workers=1)]
+
+
+def begin(store: Store, generation: int, number: int = 0, token: str = "t1", lease_s: float = LEASE_S) -> object:
+    return store.begin(X, number, generation, digest(params(number)), token, "w1", lease_s)
+
+
+def result(value: float = 0.5, state: TrialState = TrialState.COMPLETE) -> TrialResult:
+    return TrialResult(state, {"nmse": value})
+
+
+def state(store: Store, number: int = 0) -> TrialState:
+    return store.trials(X, [number])[0].state
+
+
+class TestBegin:
+    def test_queued_runs_with_the_stored_parameters(self, store: Store) -> None:
+        [generation] = published(store)
+        assert begin(store, generation) == Assignment(attempt=1, params=params(0), seed=0)
+        assert state(store) is TrialState.RUNNING
+
+    def test_same_token_gets_the_same_answer(self, store: Store) -> None:
+        [generation] = published(store)
+        assert begin(store, generation) == begin(store, generation)
+        assert store.experiment(X).counts[TrialState.RUNNING] == 1
+
+    def test_other_token_is_declined_while_the_lease_lives(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert begin(store, generation, token="t2") == Declined("running elsewhere")
+
+    def test_other_token_takes_over_when_the_lease_has_ended(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation, lease_s=0)
+        time.sleep(0.005)
+        assert begin(store, generation, token="t2") == Assignment(attempt=2, params=params(0), seed=0)
+        [lost] = store.attempts(X, 0)
+        assert (lost.attempt, lost.reason, lost.worker) == (1, "lost", "w1")
+
+    def test_take_over_is_declined_when_attempts_are_used_up(self, store: Store) -> None:
+        [generation] = published(store, max_attempts=1)
+        begin(store, generation, lease_s=0)
+        time.sleep(0.005)
+        assert begin(store, generation, token="t2") == Declined("out of attempts")
+        assert state(store) is TrialState.FAILED
+
+    @pytest.mark.parametrize(
+        ("generation_change", "params_digest", "why"),
+        [(1, digest(params(0)), "stale message"), (0, "0" * 16, "other parameters than the store has")],
+    )
+    def test_declined_messages(self, store: Store, generation_change: int, params_digest: str, why: str) -> None:
+        [generation] = published(store)
+        reply = store.begin(X, 0, generation + generation_change, params_digest, "t1", "w1", LEASE_S)
+        assert reply == Declined(why)
+        assert state(store) is TrialState.QUEUED
+
+    def test_unknown_trial_and_unknown_experiment_are_declined(self, store: Store) -> None:
+        published(store)
+        assert begin(store, 1, number=77) == Declined("unknown trial")
+        assert store.begin("nobody", 0, 1, "", "t", "w", LEASE_S) == Declined("unknown trial")
+
+    def test_paused_is_declined_and_published_again_after_resume(self, store: Store) -> None:
+        [generation] = published(store)
+        store.pause(X)
+        assert begin(store, generation) == Declined("paused")
+        assert store.experiment(X).published == 0
+        assert store.claim(store.experiment(X), workers=1) == []
+        store.resume(X)
+        [again] = store.claim(store.experiment(X), workers=1)
+        assert again.number == 0
+        assert again.generation > generation
+        assert begin(store, generation) == Declined("stale message")
+        assert isinstance(begin(store, again.generation), Assignment)
+
+    def test_cancelled_is_declined(self, store: Store) -> None:
+        [generation] = published(store)
+        store.cancel(X)
+        assert begin(store, generation) == Declined("cancelled")
+
+    def test_terminal_is_declined(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.finish(X, 0, "t1", result())
+        assert begin(store, generation, token="t2") == Declined("already finished")
+
+
+class TestBeat:
+    def test_extends_the_lease(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation, lease_s=0)
+        assert store.beat(X, 0, "t1", LEASE_S) is Order.OK
+        assert store.expire() == []
+
+    @pytest.mark.parametrize("ended", [False, True])
+    def test_refused_for_any_but_the_running_attempt(self, store: Store, ended: bool) -> None:
+        [generation] = published(store)
+        if ended:
+            begin(store, generation)
+            store.finish(X, 0, "t1", result())
+        assert store.beat(X, 0, "t1", LEASE_S) is Order.ABORT
+
+    def test_another_token_is_told_to_abort(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert store.beat(X, 0, "t2", LEASE_S) is Order.ABORT
+
+    @pytest.mark.parametrize("order", [Order.STOP, Order.CANCEL, Order.RELEASE])
+    def test_carries_the_order_given_to_the_trial(self, store: Store, order: Order) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert store.order(X, 0, order) == "running"
+        assert store.beat(X, 0, "t1", LEASE_S) is order
+
+    def test_carries_cancel_of_the_experiment(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.cancel(X)
+        assert store.beat(X, 0, "t1", LEASE_S) is Order.CANCEL
+
+
+class TestReport:
+    def test_records_a_step_once(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert store.report(X, 0, "t1", 1, 0.1) is Order.OK
+        store.report(X, 0, "t1", 1, 9.9)
+        store.report(X, 0, "t1", 2, math.inf)
+        assert store.curve(X, 0) == {1: 0.1, 2: math.inf}
+
+    def test_refused_for_any_but_the_running_attempt(self, store: Store) -> None:
+        [generation] = published(store)
+        assert store.report(X, 0, "t1", 1, 0.1) is Order.ABORT
+        begin(store, generation)
+        assert store.report(X, 0, "t2", 1, 0.1) is Order.ABORT
+        store.finish(X, 0, "t1", result())
+        assert store.report(X, 0, "t1", 2, 0.1) is Order.ABORT
+        assert store.curve(X, 0) == {}
+
+
+class TestRelease:
+    def test_without_failure_the_trial_is_due_again(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert store.release(X, 0, "t1", "released", failed=False) == "queued"
+        [again] = store.claim(store.experiment(X), workers=1)
+        reply = begin(store, again.generation, token="t2")
+        assert isinstance(reply, Assignment)
+        assert reply.attempt == 2
+
+    def test_waits_for_its_back_off(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.release(X, 0, "t1", "lost", failed=True, delay_s=60)
+        assert store.claim(store.experiment(X), workers=1) == []
+        assert begin(store, generation, token="t2") == Declined("waits before its next attempt")
+
+    def test_fails_at_max_attempts_failures(self, store: Store) -> None:
+        [generation] = published(store, max_attempts=2)
+        begin(store, generation)
+        assert store.release(X, 0, "t1", "lost", failed=True) == "queued"
+        [again] = store.claim(store.experiment(X), workers=1)
+        begin(store, again.generation, token="t2")
+        assert store.release(X, 0, "t2", "lost", failed=True, error="gone", traceback="deep") == "failed"
+        [trial] = store.trials(X, [0])
+        assert (trial.state, trial.reason, trial.error, trial.attempts) == (TrialState.FAILED, "lost", "gone", 2)
+        assert [a.attempt for a in store.attempts(X, 0)] == [1, 2]
+        assert store.attempts(X, 0)[1].traceback == "deep"
+
+    def test_a_reason_that_is_not_retried_fails_at_once(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert store.release(X, 0, "t1", "error", failed=True) == "failed"
+
+    def test_twenty_releases_are_enough(self, store: Store) -> None:
+        [generation] = published(store)
+        for turn in range(20):
+            begin(store, generation, token=f"t{turn}")
+            outcome = store.release(X, 0, f"t{turn}", "released", failed=False)
+            if turn < 19:
+                assert outcome == "queued"
+                [publication] = store.claim(store.experiment(X), workers=1)
+                generation = publication.generation
+        assert outcome == "failed"
+
+    def test_refused_for_any_but_the_running_attempt(self, store: Store) -> None:
+        [generation] = published(store)
+        assert store.release(X, 0, "t1", "lost", failed=True) == "refused"
+        begin(store, generation)
+        assert store.release(X, 0, "t2", "lost", failed=True) == "refused"
+        store.finish(X, 0, "t1", result())
+        assert store.release(X, 0, "t1", "lost", failed=True) == "refused"
+
+    def test_of_a_cancelled_experiment_cancels_the_trial(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.cancel(X)
+        assert store.release(X, 0, "t1", "cancelled", failed=False) == "cancelled"
+        assert store.experiment(X).state is ExperimentState.CANCELLED
+
+
+class TestFinish:
+    def test_accepted_from_the_running_attempt(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert store.finish(X, 0, "t1", result(0.1 + 0.2)) == "accepted"
+        [trial] = store.trials(X, [0])
+        assert trial.state is TrialState.COMPLETE
+        assert trial.metrics == {"nmse": 0.1 + 0.2}
+        assert trial.params == params(0)
+        assert trial.wait_s is not None
+        assert trial.run_s is not None
+
+    def test_again_is_a_duplicate_and_changes_nothing(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.finish(X, 0, "t1", result(0.1))
+        before = store.experiment(X), store.trials(X, [0])
+        assert store.finish(X, 0, "t1", result(0.9)) == "duplicate"
+        assert store.finish(X, 0, "t9", result(0.9)) == "duplicate"
+        assert (store.experiment(X), store.trials(X, [0])) == before
+
+    def test_refused_from_another_token_while_one_runs(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert store.finish(X, 0, "t2", result()) == "refused"
+        assert state(store) is TrialState.RUNNING
+
+    def test_accepted_late_when_no_attempt_lives(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation, lease_s=0)
+        time.sleep(0.005)
+        assert store.expire() == [(X, 0)]
+        assert store.finish(X, 0, "t1", result()) == "accepted"
+        assert store.claim(store.experiment(X), workers=1) == []
+
+    def test_refused_for_a_trial_that_never_was(self, store: Store) -> None:
+        published(store)
+        assert store.finish(X, 77, "t1", result()) == "refused"
+
+    def test_metrics_that_are_not_finite_keep_their_value_and_get_no_rank(self, store: Store) -> None:
+        generations = published(store, 2)
+        begin(store, generations[0])
+        store.finish(X, 0, "t1", result(math.nan, TrialState.DIVERGED))
+        begin(store, generations[1], number=1)
+        store.finish(X, 1, "t1", result(-math.inf))
+        assert math.isnan(store.trials(X, [0])[0].metrics["nmse"])
+        assert store.trials(X, [1])[0].metrics == {"nmse": -math.inf}
+        assert store.best(X) == []
+
+
+class TestExpire:
+    def test_a_lease_that_ended_makes_the_attempt_lost(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation, lease_s=0)
+        time.sleep(0.005)
+        assert store.expire() == [(X, 0)]
+        assert state(store) is TrialState.QUEUED
+        assert store.expire() == []
+
+    def test_counts_towards_max_attempts(self, store: Store) -> None:
+        [generation] = published(store, max_attempts=1)
+        begin(store, generation, lease_s=0)
+        time.sleep(0.005)
+        store.expire()
+        assert state(store) is TrialState.FAILED
+
+    def test_leaves_living_leases_and_other_states_alone(self, store: Store) -> None:
+        generations = published(store, 3)
+        begin(store, generations[0])
+        begin(store, generations[1], number=1, token="t2", lease_s=0)
+        store.finish(X, 1, "t2", result())
+        assert store.expire() == []
+        assert [trial.state for trial in store.stream(X)] == ["running", "complete", "queued"]
+
+
+class TestReserve:
+    def test_compare_and_set_on_the_next_number(self, store: Store) -> None:
+        store.create(X, SUBMISSION)
+        assert store.reserve(X, 0, 2, [NewTrial(0, params(0), 0), NewTrial(1, params(1), 0)], exhausted=False)
+        assert not store.reserve(X, 0, 2, [NewTrial(0, params(0), 0)], exhausted=False)
+        assert store.reserve(X, 2, 4, [NewTrial(3, params(3), 0)], exhausted=True)
+        assert [trial.number for trial in store.stream(X)] == [0, 1, 3]
+        experiment = store.experiment(X)
+        assert (experiment.created, experiment.next, experiment.exhausted, experiment.total) == (3, 4, True, 3)
+
+    def test_a_plan_without_any_trial_ends_the_experiment(self, store: Store) -> None:
+        store.create(X, SUBMISSION)
+        store.reserve(X, 0, 4, [], exhausted=True)
+        experiment = store.experiment(X)
+        assert (experiment.state, experiment.reason) == (ExperimentState.FAILED, "no trial completed")
+
+
+class TestClaim:
+    def test_keeps_the_order_of_numbers_and_grows_the_generation(self, store: Store) -> None:
+        store.create(X, SUBMISSION)
+        store.reserve(X, 0, 12, [NewTrial(n, params(n), 0) for n in range(12)], exhausted=True)
+        publications = store.claim(store.experiment(X), workers=1)
+        assert [p.number for p in publications] == list(range(12))
+        assert len({p.generation for p in publications}) == 12
+        assert publications[3].params == params(3)
+        assert publications[3].timeout_s == 60.0
+
+    def test_never_more_published_and_running_than_max_parallel(self, store: Store) -> None:
+        generations = published(store, 5, max_parallel=2)
+        assert len(generations) == 2
+        begin(store, generations[0])
+        assert store.claim(store.experiment(X), workers=1) == []
+        store.finish(X, 0, "t1", result())
+        assert [p.number for p in store.claim(store.experiment(X), workers=1)] == [2]
+
+    def test_the_window_bounds_what_waits(self, store: Store) -> None:
+        assert len(published(store, 150)) == 100
+        assert store.claim(store.experiment(X), workers=1) == []
+        assert len(store.claim(store.experiment(X), workers=70)) == 40
+
+
+class TestRecover:
+    def test_an_overtaken_message_is_published_again(self, store: Store) -> None:
+        generations = published(store, 100)
+        begin(store, generations[90], number=90)
+        assert store.recover(store.experiment(X), most=10, workers=1, idle=False, grace_s=0) == 10
+        again = store.claim(store.experiment(X), workers=1)
+        assert [p.number for p in again] == list(range(10))
+        assert begin(store, generations[0]) == Declined("stale message")
+
+    def test_young_messages_and_close_ones_are_left_alone(self, store: Store) -> None:
+        generations = published(store, 100)
+        begin(store, generations[20], number=20)
+        assert store.recover(store.experiment(X), most=10, workers=1, idle=False, grace_s=0) == 0
+        begin(store, generations[90], number=90, token="t2")
+        assert store.recover(store.experiment(X), most=10, workers=1, idle=False, grace_s=60) == 0
+
+    def test_an_idle_worker_proves_the_queue_empty(self, store: Store) -> None:
+        published(store, 3)
+        assert store.recover(store.experiment(X), most=2, workers=1, idle=True, grace_s=0) == 2
+
+
+class TestEndings:
+    def run(self, store: Store, trial_state: TrialState, generations: list[int], numbers: range) -> None:
+        for number in numbers:
+            begin(store, generations[number], number=number, token=f"t{number}")
+            if trial_state is TrialState.FAILED:
+                store.release(X, number, f"t{number}", "error", failed=True, error="boom")
+            else:
+                store.finish(X, number, f"t{number}", result(state=trial_state))
+
+    def test_complete_when_all_trials_ended(self, store: Store) -> None:
+        self.run(store, TrialState.COMPLETE, published(store, 3), range(3))
+        experiment = store.experiment(X)
+        assert experiment.state is ExperimentState.COMPLETE
+        assert experiment.finished_at is not None
+        assert store.active() == []
+
+    def test_failed_when_nothing_completed(self, store: Store) -> None:
+        self.run(store, TrialState.DIVERGED, published(store, 2), range(2))
+        assert store.experiment(X).state is ExperimentState.FAILED
+
+    def test_five_failures_without_any_result_end_it(self, store: Store) -> None:
+        generations = published(store, 50)
+        self.run(store, TrialState.FAILED, generations, range(5))
+        assert begin(store, generations[9], number=9) == Declined("failed")
+        while store.drain(X):
+            pass
+        experiment = store.experiment(X)
+        assert experiment.state is ExperimentState.FAILED
+        assert "first 5 trials" in experiment.reason
+        assert experiment.counts[TrialState.FAILED] == 5
+        assert experiment.counts[TrialState.CANCELLED] == 45
+
+    def test_max_failed(self, store: Store) -> None:
+        generations = published(store, 20, max_failed=2)
+        self.run(store, TrialState.COMPLETE, generations, range(4))
+        self.run(store, TrialState.FAILED, generations, range(4, 6))
+        assert store.experiment(X).ending == ""
+        self.run(store, TrialState.FAILED, generations, range(6, 7))
+        assert store.experiment(X).ending == "failed"
+
+    def test_cancel_waits_for_the_running_and_drains_the_queued(self, store: Store) -> None:
+        generations = published(store, 30)
+        begin(store, generations[0])
+        store.cancel(X, "not needed")
+        assert store.drain(X) == 29
+        assert store.experiment(X).state is ExperimentState.RUNNING
+        store.finish(X, 0, "t1", result())
+        experiment = store.experiment(X)
+        assert (experiment.state, experiment.reason) == (ExperimentState.CANCELLED, "not needed")
+        assert experiment.counts[TrialState.COMPLETE] == 1
+
+    def test_retry_reopens_failed_and_cancelled_only(self, store: Store) -> None:
+        generations = published(store, 4)
+        self.run(store, TrialState.COMPLETE, generations, range(1))
+        self.run(store, TrialState.FAILED, generations, range(1, 2))
+        store.cancel(X)
+        store.drain(X)
+        assert store.retry(X, range(4)) == 3
+        assert store.experiment(X).state is ExperimentState.RUNNING
+        assert [trial.state for trial in store.stream(X)] == ["complete", "queued", "queued", "queued"]
+        again = store.claim(store.experiment(X), workers=1)
+        assert [p.params for p in again] == [params(1), params(2), params(3)]
+        reply = begin(store, again[0].generation, number=1, token="t9")
+        assert isinstance(reply, Assignment)
+        assert reply.attempt == 2
+        assert store.finish(X, 1, "t9", result()) == "accepted"
+
+
+class TestReading:
+    def finished(self, store: Store, trials: int, goal: str = "minimize") -> Experiment:
+        generations = published(store, trials, goal=goal)
+        for number in range(len(generations)):
+            begin(store, generations[number], number=number, token=f"t{number}")
+            store.finish(X, number, f"t{number}", result(float((number * 7) % trials)))
+        return store.experiment(X)
+
+    @pytest.mark.parametrize(("goal", "first"), [("minimize", 0.0), ("maximize", 9.0)])
+    def test_best_first(self, store: Store, goal: str, first: float) -> None:
+        self.finished(store, 10, goal)
+        best = [trial.metrics["nmse"] for trial in store.best(X, 10)]
+        assert best[0] == first
+        assert best == sorted(best, reverse=goal == "maximize")
+
+    def test_the_log_is_in_the_order_of_finishing(self, store: Store) -> None:
+        generations = published(store, 3)
+        for number in (2, 0, 1):
+            begin(store, generations[number], number=number, token=f"t{number}")
+            store.finish(X, number, f"t{number}", result())
+        assert [trial.number for trial in store.finished(X, 0, 10)] == [2, 0, 1]
+        assert [trial.number for trial in store.finished(X, 1, 2)] == [0]
+
+    def test_pages_agree_with_the_stream(self, store: Store) -> None:
+        published(store, 250)
+        everything: list[Trial] = list(store.stream(X))
+        assert [trial.number for trial in everything] == list(range(250))
+        assert store.page(X, None, 95, 20) == everything[95:115]
+        assert store.page(X, TrialState.QUEUED, 10, 5) == everything[10:15]
+
+    def test_remove_leaves_nothing_of_it(self, store: Store) -> None:
+        generations = published(store, 3)
+        begin(store, generations[0])
+        store.log(X, 0, "hello")
+        assert store.logs(X, 0) == ["hello"]
+        store.remove(X)
+        assert list(store.client.scan_iter(match=f"*{X}*")) == []
+        assert store.experiments() == []
+        assert store.client.zrange("optml:leases", 0, -1) == []
+
+    def test_resolve(self, store: Store) -> None:
+        with pytest.raises(NotFoundError, match="no experiment yet"):
+            store.resolve("latest")
+        published(store)
+        assert store.resolve("latest") == X
+        assert store.resolve(X) == X
+        with pytest.raises(NotFoundError, match=f"did you mean {X}"):
+            store.resolve("grid-abcdf")
+
+
+class TestWishes:
+    def test_a_wish_is_pending_once(self, store: Store) -> None:
+        published(store)
+        store.want(X)
+        store.want(X)
+        assert store.wanted(0.01) == X
+        assert store.wanted(0.01) is None
+
+    def test_the_end_of_an_experiment_is_one(self, store: Store) -> None:
+        [generation] = published(store)
+        while store.wanted(0.01):
+            pass
+        begin(store, generation)
+        assert store.wanted(0.01) is None
+        store.finish(X, 0, "t1", result())
+        assert store.wanted(0.01) == X
+
+
+class TestWorkers:
+    def test_beating_workers_live_and_silent_ones_are_forgotten(self, store: Store) -> None:
+        store.worker_beat("w1", {"class": "gpu"}, ttl_s=30)
+        store.worker_beat("w2", {"class": "gpu", "idle_s": 9.0}, ttl_s=30)
+        store.worker_beat("w3", {"class": "gpu"}, ttl_s=0)
+        time.sleep(0.005)
+        assert store.live_workers("gpu") == 2
+        assert [worker.name for worker in store.workers()] == ["w1", "w2"]
+        assert store.has_idle_worker("gpu", 5.0)
+        assert not store.has_idle_worker("gpu", 10.0)
+        store.worker_gone("w2", "gpu")
+        assert not store.has_idle_worker("gpu", 5.0)
+
+
+def test_create_is_safe_to_repeat_and_refuses_a_taken_id(store: Store) -> None:
+    assert store.create(X, SUBMISSION)
+    assert not store.create(X, SUBMISSION)
+    with pytest.raises(ValueError, match="not an experiment id"):
+        store.create("../etc", SUBMISSION)
+
+
+def test_marks_of_the_archive_move_by_compare_and_set(store: Store) -> None:
+    published(store)
+    assert store.set_archived(X, 5, if_was=0)
+    assert not store.set_archived(X, 9, if_was=0)
+    assert store.set_consolidated(X, 1, if_was=-1)
+    assert store.experiment(X).archived == 5
+    assert store.experiment(X).consolidated == 1
+
+
+def test_a_server_that_is_away_is_named_without_its_password() -> None:
+    store = Store.from_url("redis://:hush@127.0.0.1:1/0", retries=0)
+    with pytest.raises(UnreachableError) as caught:
+        store.ping()
+    assert "127.0.0.1:1" in str(caught.value)
+    assert "hush" not in str(caught.value)
+
+
+def test_a_wrong_password_is_said(server: ValkeyServer) -> None:
+    store = Store.from_url(f"redis://:wrong@127.0.0.1:{server.port}/0", retries=0)
+    with pytest.raises(UnreachableError, match="password"):
+        store.ping()
