@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from optml_queue.archive import Archive
+from optml_queue.archive.dataset import upload
+from optml_queue.data import DataSpec, load
 from optml_queue.errors import InputError
 from optml_queue.search import Plan, segments
 from optml_queue.spec import Spec
@@ -30,13 +35,22 @@ def new_id(name: str) -> str:
     return f"{name}-{''.join(secrets.choice(RANDOM_LETTERS) for _ in range(5))}"
 
 
-def submit(store: Store, spec: Spec, *, experiment: str | None = None, facts: Mapping[str, Any] | None = None) -> str:
+def submit(
+    store: Store,
+    archive: Archive,
+    spec: Spec,
+    *,
+    experiment: str | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> str:
     """Bring an experiment into being and ask for its first trials to be published. Its id.
 
     The control process does the rest. Submitting the same spec again under the same id changes nothing; another
-    spec under an id that is taken raises InputError.
+    spec under an id that is taken raises InputError. Data of the user's own are read once, so that what cannot be
+    used is said now (DataError), and go to the archive under their digest.
     """
     id_ = experiment or new_id(spec.name)
+    spec = replace(spec, data=_brought_to(archive, spec.data))
     resolved = spec.to_json()
     submission = Submission(
         name=spec.name,
@@ -116,6 +130,13 @@ def _recover(store: Store, experiment: Experiment, workers: int) -> None:
         idle = store.has_idle_worker(experiment.resource_class, IDLE_S)
         grace_s = IDLE_S if idle else GRACE_S
         store.recover(experiment, most=max(2, 2 * workers), workers=workers, idle=idle, grace_s=grace_s)
+
+
+def _brought_to(archive: Archive, data: DataSpec) -> DataSpec:
+    if data.kind != "csv" or data.digest:
+        return data
+    load(data)
+    return replace(data, digest=upload(archive, Path(data.options["path"])))
 
 
 @lru_cache(maxsize=64)

@@ -12,7 +12,7 @@ import pytest
 from optml_queue.driver import Order
 from optml_queue.errors import NotFoundError, UnreachableError
 from optml_queue.store import Assignment, Declined, Experiment, ExperimentState, NewTrial, Store, Submission
-from optml_queue.trial import Trial, TrialResult, TrialState, digest
+from optml_queue.trial import Params, Trial, TrialResult, TrialState, digest
 from tests.valkey_server import ValkeyServer, redis_binary, valkey_binary, valkey_server
 
 pytestmark = pytest.mark.integration
@@ -38,7 +38,7 @@ def store(server: ValkeyServer) -> Iterator[Store]:
     store.close()
 
 
-def params(number: int) -> dict[str, float]:
+def params(number: int) -> Params:
     return {"rate": 0.1 * number}
 
 
@@ -50,7 +50,9 @@ def published(store: Store, trials: int = 1, **changes: object) -> list[int]:
     return [publication.generation for publication in store.claim(store.experiment(X), workers=1)]
 
 
-def begin(store: Store, generation: int, number: int = 0, token: str = "t1", lease_s: float = LEASE_S) -> object:
+def begin(
+    store: Store, generation: int, number: int = 0, *, token: str = "t1", lease_s: float = LEASE_S
+) -> Assignment | Declined:
     return store.begin(X, number, generation, digest(params(number)), token, "w1", lease_s)
 
 

@@ -1,0 +1,214 @@
+"""An experiment's course over a real store, its queue played by the test: lossy, repeating and out of order."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from optml_queue import experiments
+from optml_queue.store import Assignment, ExperimentState, Publication, Store, Submission
+from optml_queue.trial import Params, TrialResult, TrialState, digest
+from tests.valkey_server import ValkeyServer, valkey_server
+
+pytestmark = pytest.mark.integration
+
+X = "sim-abcde"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[ValkeyServer]:
+    with valkey_server() as running:
+        yield running
+
+
+@pytest.fixture
+def store(server: ValkeyServer) -> Iterator[Store]:
+    store = Store.from_url(server.url)
+    store.client.flushall()
+    yield store
+    store.close()
+
+
+class Line:
+    """Numbers 0 to size - 1, every third one a gap."""
+
+    def __init__(self, size: int) -> None:
+        self.end = size
+
+    def take(self, start: int, limit: int, budget: int | None) -> tuple[list[tuple[int, Params, int]], int]:
+        most = limit if budget is None else min(limit, budget)
+        taken: list[tuple[int, Params, int]] = []
+        number = start
+        while number < self.end and len(taken) < most:
+            if number % 3 != 2:
+                taken.append((number, {"rate": number / 7}, 0))
+            number += 1
+        return taken, number
+
+    def expected(self) -> list[int]:
+        return [number for number in range(self.end) if number % 3 != 2]
+
+
+class Queue:
+    """What `advance` publishes, waiting."""
+
+    def __init__(self) -> None:
+        self.messages: list[Publication] = []
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        self.messages.extend(publications)
+
+
+SUBMISSION = Submission(
+    name="sim", spec="{}", end=0, metric="nmse", goal="minimize", resource_class="default", max_attempts=100
+)
+
+
+def started(store: Store, monkeypatch: pytest.MonkeyPatch, size: int, **limits: int) -> Line:
+    plan = Line(size)
+    monkeypatch.setattr(experiments, "plan_of", lambda _spec: plan)
+    assert store.create(X, replace(SUBMISSION, end=size, **limits))  # type: ignore[arg-type]
+    return plan
+
+
+def begin(store: Store, message: Publication, token: str, lease_s: float = 30.0) -> object:
+    return store.begin(X, message.number, message.generation, digest(message.params), token, "w", lease_s)
+
+
+def complete(store: Store, message: Publication) -> str:
+    token = f"t{message.number}"
+    if not isinstance(begin(store, message, token), Assignment):
+        return "declined"
+    return store.finish(X, message.number, token, TrialResult(TrialState.COMPLETE, {"nmse": 1.0}))
+
+
+def test_a_small_grid_is_in_the_queue_whole_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = started(store, monkeypatch, 149)
+    queue = Queue()
+    assert experiments.advance(store, queue.publish, X) == 100
+    assert [message.number for message in queue.messages] == plan.expected()
+    assert experiments.advance(store, queue.publish, X) == 0
+    assert store.experiment(X).exhausted
+
+
+def test_a_large_grid_is_published_through_the_window(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = started(store, monkeypatch, 1_000)
+    queue = Queue()
+    experiments.advance(store, queue.publish, X)
+    assert len(queue.messages) == 100
+    assert store.wanted(1.0) == X
+    done = 0
+    while queue.messages:
+        assert complete(store, queue.messages.pop(0)) == "accepted"
+        done += 1
+        if store.client.zcard("optml:wanted"):
+            assert store.wanted(1.0) == X
+            experiments.advance(store, queue.publish, X)
+        assert len(queue.messages) <= store.experiment(X).window
+    assert done == len(plan.expected())
+    assert store.experiment(X).state is ExperimentState.COMPLETE
+
+
+def test_max_trials_counts_trials_not_numbers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = started(store, monkeypatch, 1_000, max_trials=10)
+    queue = Queue()
+    experiments.advance(store, queue.publish, X)
+    assert [message.number for message in queue.messages] == plan.expected()[:10]
+    assert store.experiment(X).exhausted
+    assert store.experiment(X).total == 10
+
+
+def test_max_parallel_is_never_exceeded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(store, monkeypatch, 300, max_parallel=7)
+    queue = Queue()
+    for _ in range(50):
+        experiments.advance(store, queue.publish, X)
+        experiment = store.experiment(X)
+        assert experiment.published + experiment.counts[TrialState.RUNNING] <= 7
+        complete(store, queue.messages.pop(0))
+
+
+def test_a_lost_message_is_published_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(store, monkeypatch, 3)
+    monkeypatch.setattr(experiments, "IDLE_S", 0.0)
+    queue = Queue()
+    experiments.advance(store, queue.publish, X)
+    queue.messages.clear()
+    store.worker_beat("w", {"class": "default", "idle_s": 10.0}, ttl_s=30)
+    time.sleep(0.002)
+    assert experiments.advance(store, queue.publish, X) == 2
+    assert [message.number for message in queue.messages] == [0, 1]
+
+
+class BadQueue(Queue):
+    """Loses, repeats and reorders messages; its workers die, wake as zombies and finish late."""
+
+    def __init__(self, store: Store, seed: int) -> None:
+        super().__init__()
+        self.store = store
+        self.chance = random.Random(seed)
+        self.zombies: list[tuple[int, str]] = []
+        self.accepted: list[int] = []
+        self.tokens = itertools.count()
+
+    def turn(self) -> None:
+        message = self.messages.pop(self.chance.randrange(min(5, len(self.messages))))
+        fate = self.chance.random()
+        if fate < 0.1:
+            return  # vanished
+        self.deliver(message)
+        if fate < 0.2:
+            self.deliver(message)
+        if self.zombies and self.chance.random() < 0.1:
+            self.finish(*self.zombies.pop(0), 2.0)
+
+    def deliver(self, message: Publication) -> None:
+        token = f"t{next(self.tokens)}"
+        fate = self.chance.random()
+        dies = fate < 0.2
+        if not isinstance(begin(self.store, message, token, lease_s=0.0 if dies else 30.0), Assignment):
+            return
+        if dies:
+            self.zombies.append((message.number, token))
+        elif fate < 0.3:
+            assert self.store.release(X, message.number, token, "lost", failed=True) == "queued"
+        else:
+            self.finish(message.number, token, fate)
+
+    def finish(self, number: int, token: str, value: float) -> None:
+        if self.store.finish(X, number, token, TrialResult(TrialState.COMPLETE, {"nmse": value})) == "accepted":
+            self.accepted.append(number)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_under_a_bad_queue_every_trial_ends_exactly_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    plan = started(store, monkeypatch, 400)
+    monkeypatch.setattr(experiments, "IDLE_S", 0.0)
+    monkeypatch.setattr(experiments, "GRACE_S", 0.0)
+    queue = BadQueue(store, seed)
+    for _ in range(20_000):
+        if store.experiment(X).is_over:
+            break
+        if not queue.messages or queue.chance.random() < 0.1:
+            store.worker_beat("w", {"class": "default", "idle_s": 0.0 if queue.messages else 9.0}, ttl_s=30)
+            store.expire()
+            experiments.advance(store, queue.publish, X)
+            experiments.advance(store, queue.publish, X)
+        if queue.messages:
+            queue.turn()
+
+    experiment = store.experiment(X)
+    assert experiment.state is ExperimentState.COMPLETE
+    assert sorted(queue.accepted) == plan.expected()
+    assert sorted(trial.number for trial in store.finished(X, 0, 10_000)) == plan.expected()
+    assert [trial.number for trial in store.stream(X)] == plan.expected()
+    assert experiment.counts[TrialState.COMPLETE] == len(plan.expected())
+    assert experiment.counts[TrialState.QUEUED] == experiment.counts[TrialState.RUNNING] == 0
+    assert store.client.zcard("optml:leases") == 0
