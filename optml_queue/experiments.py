@@ -7,16 +7,17 @@ dies in the middle leaves work for the next call, not damage.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from optml_queue.archive import Archive
 from optml_queue.archive.dataset import upload
 from optml_queue.data import DataSpec, load
 from optml_queue.errors import InputError
+from optml_queue.provenance import facts
+from optml_queue.results import write_opening
 from optml_queue.search import Plan, segments
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState, NewTrial, Publication, Store, Submission
@@ -41,13 +42,13 @@ def submit(
     spec: Spec,
     *,
     experiment: str | None = None,
-    facts: Mapping[str, Any] | None = None,
 ) -> str:
     """Bring an experiment into being and ask for its first trials to be published. Its id.
 
     The control process does the rest. Submitting the same spec again under the same id changes nothing; another
     spec under an id that is taken raises InputError. Data of the user's own are read once, so that what cannot be
-    used is said now (DataError), and go to the archive under their digest.
+    used is said now (DataError), and go to the archive under their digest. The spec goes there too: the archive
+    alone is enough to read an experiment.
     """
     id_ = experiment or new_id(spec.name)
     spec = replace(spec, data=_brought_to(archive, spec.data))
@@ -66,9 +67,11 @@ def submit(
         retry_on=tuple(sorted(spec.retry.on)),
         timeout_s=spec.timeout_s,
         priority=spec.priority,
-        facts=facts or {},
+        facts=facts(spec),
     )
-    if not store.create(id_, submission) and store.spec(id_) != resolved:
+    if store.create(id_, submission):
+        write_opening(archive, store.experiment(id_))
+    elif store.spec(id_) != resolved:
         raise InputError(f"experiment {id_!r} exists with another spec; choose another --id, or `optml rm {id_}` first")
     return id_
 

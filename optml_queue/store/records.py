@@ -68,9 +68,7 @@ def _seconds(time_ms: float | str | None) -> float | None:
 
 def finished_trial(number: int, record: str) -> Trial:
     """The trial that a finished record (a JSON list, written by `conclude` in prelude.lua) stands for."""
-    state, seed, params, metrics, reason, error, attempts, worker, queued, started, finished = json.loads(
-        record
-    )
+    state, seed, params, metrics, reason, error, attempts, worker, queued, started, finished = json.loads(record)
     return Trial(
         number=number,
         state=TrialState(state),

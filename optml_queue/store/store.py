@@ -54,6 +54,7 @@ SCRIPTS = (
     "drain",
     "expire",
     "finish",
+    "mark",
     "order",
     "recover",
     "release",
@@ -177,9 +178,7 @@ class Store:
         """Forget an experiment and all its trials. Raises NotFoundError."""
         x = _x(self.resolve(experiment))
         self._pipeline(
-            lambda pipe: [
-                pipe.zrem(f"{ROOT}:{key}", experiment) for key in ("experiments", "active", "wanted")
-            ]
+            lambda pipe: [pipe.zrem(f"{ROOT}:{key}", experiment) for key in ("experiments", "active", "wanted")]
         )
         with self._reaching():
             leases = [f"{experiment}|{n}" for n in self.client.zrange(f"{x}:running", 0, -1)]
@@ -418,9 +417,7 @@ class Store:
         for batch in _batches(sorted(buckets), SLICE // BUCKET):
             yield from self._bucket_trials(experiment, batch, live)
 
-    def page(
-        self, experiment: str, state: TrialState | None = None, offset: int = 0, limit: int = 100
-    ) -> list[Trial]:
+    def page(self, experiment: str, state: TrialState | None = None, offset: int = 0, limit: int = 100) -> list[Trial]:
         """Trials `offset` to `offset + limit` by number; complete ones, when asked for alone, best first."""
         x = _x(experiment)
         if state is None:
@@ -456,8 +453,18 @@ class Store:
 
     def log(self, experiment: str, number: int, line: str) -> None:
         """Keep a line with a trial."""
-        key = f"{_x(experiment)}:lines:{number}"
-        self._pipeline(lambda pipe: pipe.rpush(key, line[:ERROR_MAX]).ltrim(key, -LINES_MAX, -1))
+        x = _x(experiment)
+        key = f"{x}:lines:{number}"
+        self._pipeline(
+            lambda pipe: (
+                pipe.rpush(key, line[:ERROR_MAX]).ltrim(key, -LINES_MAX, -1).zadd(f"{x}:logged", {str(number): number})
+            )
+        )
+
+    def logged(self, experiment: str) -> list[int]:
+        """The numbers of the trials that lines are kept with."""
+        with self._reaching():
+            return [int(n) for n in self.client.zrange(f"{_x(experiment)}:logged", 0, -1)]
 
     def logs(self, experiment: str, number: int, start: int = 0) -> list[str]:
         """The lines kept with a trial, from line `start` on."""
@@ -516,9 +523,7 @@ class Store:
         with self._reaching():
             stored = [int(b) for b in self.client.zrange(f"{x}:buckets", 0, -1)]
         sizes = (
-            dict(
-                zip(stored, self._pipeline(lambda p: [p.hlen(f"{x}:done:{b}") for b in stored]), strict=True)
-            )
+            dict(zip(stored, self._pipeline(lambda p: [p.hlen(f"{x}:done:{b}") for b in stored]), strict=True))
             if stored
             else {}
         )
@@ -539,26 +544,14 @@ class Store:
 
     def set_archived(self, experiment: str, position: int, *, if_was: int) -> bool:
         """Move the mark up to which the log lies in the archive's parts. False when another did."""
-        return self._compare_and_set(experiment, "archived", position, if_was)
+        return self._mark(experiment, "archived", position, if_was)
 
     def set_consolidated(self, experiment: str, finished: int, *, if_was: int) -> bool:
         """Note that the archive's final files cover `finished` entries of the log. False when another did."""
-        return self._compare_and_set(experiment, "consolidated", finished, if_was)
+        return self._mark(experiment, "consolidated", finished, if_was)
 
-    def _compare_and_set(self, experiment: str, field: str, value: int, if_was: int) -> bool:
-        key = _x(experiment)
-        with self._reaching(), self.client.pipeline() as pipe:
-            try:
-                pipe.watch(key)
-                default = -1 if field == "consolidated" else 0
-                if int(pipe.hget(key, field) or default) != if_was:
-                    return False
-                pipe.multi()
-                pipe.hset(key, field, value)
-                pipe.execute()
-            except redis.WatchError:
-                return False
-        return True
+    def _mark(self, experiment: str, field: str, value: int, if_was: int) -> bool:
+        return bool(self._run("mark", _x(experiment), field, value, if_was))
 
     # Workers
 
