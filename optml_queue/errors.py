@@ -3,6 +3,7 @@
 OptmlError
 ├── InputError                what the user wrote cannot run (exit code 2)
 │   ├── SpecError             one or more problems in a spec, each with its line
+│   ├── ExpressionError       a condition (when, exclude) that cannot be read or has no answer
 │   ├── DataError             a data set that cannot be read or used
 │   ├── DriverError           an algorithm that does not keep the driver contract
 │   ├── SettingsError         an OPTML_* variable or a combination of them
@@ -62,6 +63,10 @@ class SpecError(InputError):
 
     def _lines(self) -> list[str]:
         return [f"{self.source}:{p.line}: {p}" if p.line else f"{self.source}: {p}" for p in self.problems]
+
+
+class ExpressionError(InputError):
+    """A condition (`when`, `exclude`) that cannot be read, or that has no answer for some values."""
 
 
 class DataError(InputError):

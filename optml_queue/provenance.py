@@ -1,0 +1,69 @@
+"""What an experiment was made with: versions, machine, source, digests of algorithm and data."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from optml_queue.spec import Spec
+
+
+def facts(spec: Spec) -> dict[str, Any]:
+    """The facts recorded with a submission: what is submitted, and what with. A JSON object."""
+    return {
+        "algorithm": {"name": spec.algorithm, "digest": spec.driver.digest},
+        "data": spec.data.to_dict(),
+        **surroundings(),
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """The versions, machine and source of this process. A JSON object."""
+    return {
+        "python": platform.python_version(),
+        "packages": packages(),
+        "machine": machine(),
+        "source": checkout(Path.cwd()),
+    }
+
+
+def packages() -> dict[str, str]:
+    """Every installed distribution and its version, by name."""
+    found = {each.metadata["Name"]: each.version for each in metadata.distributions()}
+    return {name: found[name] for name in sorted(found, key=str.lower)}
+
+
+def machine() -> dict[str, Any]:
+    """The machine this runs on; `cpus` are those this process may use."""
+    return {
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "architecture": platform.machine(),
+        "cpus": _cpus(),
+        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+    }
+
+
+def checkout(folder: Path) -> str | None:
+    """The commit of `folder`'s checkout, ending in `-dirty` when files differ; None outside of git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=2, check=True)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def _cpus() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,275 @@
+"""YAML → Spec. Every problem of a spec is found and told at once, each with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from optml_queue.driver import Driver, Goal, algorithm_names, load_driver
+from optml_queue.errors import DriverError, Problem, SpecError
+from optml_queue.spec import spellings
+from optml_queue.spec.data_section import MAX_SEED, read_data
+from optml_queue.spec.document import MAX_BYTES, DocumentError, Node, compose, decode, dump, shortened
+from optml_queue.spec.duration import duration_s
+from optml_queue.spec.override import override
+from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
+from optml_queue.spec.space_section import SpaceSection
+from optml_queue.spec.spec import DEFAULT_CLASS, RETRYABLE_REASONS, RetryPolicy, Spec
+
+METHODS = ("grid", "random")
+LATER_METHODS = ("tpe", "gp", "cma-es", "nsga2", "evolution")
+MAX_TRIALS = 1_000_000_000
+MAX_SEEDS = 10_000
+MAX_PRIORITY = 100
+
+_KEYS = (
+    "name", "algorithm", "method", "seed", "metric", "parameters", "data", "exclude", "points", "seeds",
+    "max_trials", "max_parallel", "max_failed", "timeout", "retry", "resources", "priority",
+)  # fmt: skip
+_LATER_KEYS = ("program", "command", "early_stopping")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+# A class names a queue; these are the letters that every broker takes.
+_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+def load_spec(path: Path | str, overrides: Sequence[str] = (), drivers: Mapping[str, Driver] | None = None) -> Spec:
+    """The spec in a YAML file. `overrides` are `a.b.c=YAML`; `drivers` stand in for the installed algorithms.
+
+    Raises SpecError with every problem that was found.
+    """
+    path = Path(path)
+    try:
+        text = decode(_content(path))
+    except OSError as error:
+        advice = _near_file(path) if isinstance(error, FileNotFoundError) else ""
+        reason = error.strerror or str(error)
+        raise SpecError(str(path), [Problem("", f"cannot be read: {reason}", 0, advice)]) from None
+    except DocumentError as error:
+        raise SpecError(str(path), [error.problem]) from None
+    return parse_spec(text, str(path), path.absolute().parent, overrides, drivers)
+
+
+def _content(path: Path) -> bytes:
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(0, "not a regular file")  # reading a pipe or a device might never end
+    with path.open("rb") as file:
+        return file.read(MAX_BYTES + 1)
+
+
+def _near_file(path: Path) -> str:
+    try:
+        return nearest(path.name, [entry.name for entry in path.parent.iterdir()])
+    except OSError:
+        return ""
+
+
+def parse_spec(
+    text: str,
+    source: str,
+    base: Path,
+    overrides: Sequence[str] = (),
+    drivers: Mapping[str, Driver] | None = None,
+) -> Spec:
+    """The spec in a YAML text. `source` names it in messages, relative paths in it are below `base`.
+
+    Raises SpecError with every problem that was found.
+    """
+    report = Report()
+    try:
+        root, report.problems = compose(text)
+    except DocumentError as error:
+        raise SpecError(source, [error.problem]) from None
+    root = override(root, overrides, report)
+    spec = _Reader(Section(root, "", report), base, drivers).spec(dump(root.plain()) if overrides else text)
+    if spec is None or report.problems:
+        raise SpecError(source, sorted(report.problems, key=lambda problem: problem.line))
+    return spec
+
+
+class _Reader:
+    """Reads the keys of one spec; what one needs of another is kept in between."""
+
+    def __init__(self, root: Section, base: Path, drivers: Mapping[str, Driver] | None) -> None:
+        self._root = root
+        self._report = root.report
+        self._base = base
+        self._driver = self._load_driver(drivers)
+
+    def spec(self, text: str) -> Spec | None:
+        """The spec; None when problems were noted."""
+        root = self._root
+        if not isinstance(root.node.value, dict):
+            return None
+        root.refuse_others(_KEYS, spellings.SPEC, later=_LATER_KEYS)
+        name = self._required_name()
+        metric, goal, at = self._metric()
+        method, seed = self._method()
+        seeds = self._seeds()
+        max_trials = root.integer("max_trials", 1, MAX_TRIALS)
+        searched = SpaceSection(root, self._driver)
+        space = searched.read(method, max_trials)
+        points = searched.points(space)
+        data = read_data(root, self._base, self._driver)
+        max_parallel = root.integer("max_parallel", 1, MAX_TRIALS)
+        max_failed = root.integer("max_failed", 0, MAX_TRIALS)
+        priority = root.integer("priority", 0, MAX_PRIORITY) or 0
+        timeout_s, retry, resource_class = self._timeout_s(), self._retry(), self._resource_class()
+        if self._report.problems or space is None or data is None or self._driver is None:
+            return None
+        return Spec(
+            name=name,
+            algorithm=self._driver.name,
+            method=method,
+            seed=seed,
+            metric=metric,
+            goal=goal,
+            at=at,
+            space=space,
+            data=data,
+            points=points,
+            seeds=seeds,
+            max_trials=max_trials,
+            max_parallel=max_parallel,
+            max_failed=max_failed,
+            timeout_s=timeout_s,
+            retry=retry,
+            resource_class=resource_class,
+            priority=priority,
+            text=text,
+        )
+
+    def _load_driver(self, drivers: Mapping[str, Driver] | None) -> Driver | None:
+        if "algorithm" not in self._root:
+            if isinstance(self._root.node.value, dict) and not {*_LATER_KEYS} & {*self._root.entries}:
+                self._report.add(self._root.node, "algorithm", "is missing", "as in algorithm: lms")
+            return None
+        name = self._root.text("algorithm")
+        if not name:
+            if self._root.entries["algorithm"].value == "":
+                self._root.problem("algorithm", "is empty")
+            return None
+        names = algorithm_names() if drivers is None else list(drivers)
+        if name not in names:
+            known = f"there are: {', '.join(names)}"
+            advice = f"{nearest(name, names)} {known}".strip()
+            self._root.problem("algorithm", f"no algorithm is called {shortened(name)!r}", advice)
+            return None
+        try:
+            return load_driver(name) if drivers is None else drivers[name]
+        except DriverError as error:
+            self._root.problem("algorithm", f"cannot be loaded: {error}")
+            return None
+
+    def _required_name(self) -> str:
+        if "name" not in self._root:
+            self._report.add(self._root.node, "name", "is missing", "as in name: my-experiment")
+            return ""
+        name = self._root.text("name")
+        if "name" in self._root and isinstance(self._root.entries["name"].value, str):
+            self._check_name(self._root, "name", name, _NAME, "63 letters, digits, dots, - and _")
+        return name
+
+    def _check_name(self, section: Section, key: str, name: str, pattern: re.Pattern[str], rule: str) -> None:
+        if not pattern.fullmatch(name) or ".." in name:
+            message = f"must be at most {rule}, the first a letter or digit, got {shortened(name)!r}"
+            advice = "a name is not a path" if "/" in name or "\\" in name or ".." in name else ""
+            section.problem(key, message, advice)
+
+    def _metric(self) -> tuple[str, Goal, str]:
+        node = self._root.get("metric")
+        if node is not None and isinstance(node.value, str):
+            node = Node({"name": node}, node.line, node.origin)
+        section = Section(node or Node({}), "metric", self._report)
+        section.refuse_others(("name", "goal", "at"), spellings.METRIC)
+        at = section.choice("at", ("last", "best"), "last")
+        name = section.text("name")
+        if self._driver is None:
+            return name, Goal.MINIMIZE, at
+        metrics = self._driver.metrics
+        if name and name not in metrics:
+            known = f"{self._driver.name} measures {', '.join(metrics)}"
+            section.problem("name", f"no metric is called {shortened(name)!r}", f"{nearest(name, metrics)} {known}")
+        metric = metrics.get(name, next(iter(metrics.values())))
+        self._check_goal(section, metric.name, metric.goal)
+        return metric.name, metric.goal, at
+
+    def _check_goal(self, section: Section, metric: str, declared: Goal) -> None:
+        goal = section.text("goal")
+        if goal in spellings.GOAL:
+            section.problem("goal", f"must be {alternatives(Goal)}, got {goal!r}", f"write {spellings.GOAL[goal]}")
+        elif goal and goal not in tuple(Goal):
+            section.problem("goal", f"must be {alternatives(Goal)}, got {shortened(goal)!r}", nearest(goal, Goal))
+        elif goal and goal != declared:
+            message = f"contradicts the algorithm: {metric} is there to {declared}, got {goal!r}"
+            section.problem("goal", message, "leave goal out, or choose another metric")
+
+    def _method(self) -> tuple[str, int]:
+        root = self._root
+        node = root.get("method")
+        if node is not None and isinstance(node.value, str) and node.value in LATER_METHODS:
+            root.problem(
+                "method", f"{node.value} is not available in this version", f"there is {alternatives(METHODS)}"
+            )
+            return "", 0
+        method = root.choice("method", METHODS, "" if "method" in root else "grid")
+        seed = root.integer("seed", 0, MAX_SEED)
+        if seed is not None and method == "grid":
+            root.problem("seed", "belongs to method: random", "the seeds that trials are run with are seeds: [0, 1, 2]")
+        return method, seed or 0
+
+    def _seeds(self) -> tuple[int, ...]:
+        node = self._root.get("seeds")
+        if node is None:
+            return (0,)
+        items = self._root.items("seeds")
+        if node.value == []:
+            self._root.problem("seeds", "is empty", "leave it out for [0]")
+        if len(items) > MAX_SEEDS:
+            self._root.problem("seeds", f"has {len(items):,} seeds, more than {MAX_SEEDS:,}")
+            return (0,)
+        seeds: dict[int, str] = {}
+        for key, item in items:
+            message = integer_problem(item, 0, MAX_SEED)
+            if not message and isinstance(item.value, int) and seeds.setdefault(item.value, key) != key:
+                message = f"repeats {seeds[item.value]}: {item}"
+            if message:
+                self._report.add(item, key, message)
+        return tuple(seeds)
+
+    def _timeout_s(self) -> float | None:
+        node = self._root.get("timeout")
+        if node is None:
+            return None
+        try:
+            return duration_s(node.value)
+        except ValueError as error:
+            self._root.problem("timeout", f"{error}, got {node}", "as in 90s, 10m, 1h or 2h30m; a number is seconds")
+            return None
+
+    def _retry(self) -> RetryPolicy:
+        default = RetryPolicy()
+        section = self._root.section("retry")
+        if section is None:
+            return default
+        section.refuse_others(("max_attempts", "on"), {"max_retries": "attempts count the first one: max_attempts"})
+        max_attempts = section.integer("max_attempts", 1, 100) or default.max_attempts
+        if "on" not in section:
+            return RetryPolicy(max_attempts, default.on)
+        reasons = set()
+        for key, item in section.items("on"):
+            if item.value in RETRYABLE_REASONS:
+                reasons.add(str(item.value))
+                continue
+            advice = nearest(item.value, RETRYABLE_REASONS) if isinstance(item.value, str) else ""
+            self._report.add(item, key, f"must be {alternatives(RETRYABLE_REASONS)}, got {item}", advice)
+        return RetryPolicy(max_attempts, frozenset(reasons))
+
+    def _resource_class(self) -> str:
+        section = self._root.section("resources")
+        if section is None:
+            return DEFAULT_CLASS
+        section.refuse_others(("class",), {})
+        name = section.text("class", DEFAULT_CLASS)
+        self._check_name(section, "class", name, _CLASS, "40 small letters, digits and -")
+        return name

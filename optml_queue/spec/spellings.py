@@ -1,0 +1,76 @@
+"""What the users of other tools may write, and what it is called here.
+
+From W&B sweeps, Katib, Ray Tune and Optuna.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_GOAL = "write it as metric: {name: …, goal: minimize}"
+_TRIALS = "the number of trials is max_trials"
+_PARALLEL = "the number of trials at once is max_parallel"
+_FAILED = "the number of failures to stop at is max_failed"
+_PARAMETERS = "the search space is parameters"
+_RETRY = "attempts are set by retry: {max_attempts: 3}"
+
+SPEC: Mapping[str, str] = {
+    "direction": _GOAL,
+    "mode": _GOAL,
+    "goal": _GOAL,
+    "objective": _GOAL,
+    "objectiveMetricName": _GOAL,
+    "run_cap": _TRIALS,
+    "count": _TRIALS,
+    "num_samples": _TRIALS,
+    "n_trials": _TRIALS,
+    "maxTrialCount": _TRIALS,
+    "max_concurrent_trials": _PARALLEL,
+    "n_jobs": _PARALLEL,
+    "parallelTrialCount": _PARALLEL,
+    "maxFailedTrialCount": _FAILED,
+    "early_terminate": "early stopping is not available in this version",
+    "earlyStopping": "early stopping is not available in this version",
+    "scheduler": "early stopping is not available in this version",
+    "search_alg": "the way to search is method: grid or method: random",
+    "sampler": "the way to search is method: grid or method: random",
+    "space": _PARAMETERS,
+    "param_space": _PARAMETERS,
+    "search_space": _PARAMETERS,
+    "config": _PARAMETERS,
+    "max_retries": _RETRY,
+    "max_failures": _RETRY,
+    "retries": _RETRY,
+    "time_budget_s": "the time of one attempt is limited by timeout",
+    "points_to_evaluate": "points to try first are points",
+    "entity": "leave it out: an experiment goes by its name alone",
+    "project": "leave it out: an experiment goes by its name alone",
+    "description": "write it as a comment: # …",
+    "class": "write it as resources: {class: …}",
+}
+
+PARAMETER: Mapping[str, str] = {
+    **dict.fromkeys(("lower", "low", "start"), "the lower bound is min"),
+    **dict.fromkeys(("upper", "high", "stop", "end"), "the upper bound is max"),
+    **dict.fromkeys(("num", "n", "steps", "num_points"), "the number of values is count"),
+    **dict.fromkeys(("q", "increment"), "the distance between two values is step"),
+    **dict.fromkeys(("log", "log_scale", "logscale", "base"), "a log scale is scale: log"),
+    **dict.fromkeys(("choices", "categories", "options", "list_of", "grid_search"), "list the values as values: [ … ]"),
+    **dict.fromkeys(("distribution", "sampler"), "use values, or min and max, with scale: log for a log-uniform one"),
+    **dict.fromkeys(("type", "parameterType", "dtype"), "leave it out: the algorithm declares the type"),
+    "feasibleSpace": "write min, max and step, or values, directly under the parameter",
+    "parameters": "parameters cannot be nested; write a condition as when",
+    "default": "a fixed parameter is value",
+    "condition": "a condition is when",
+}
+
+METRIC: Mapping[str, str] = {
+    **dict.fromkeys(("direction", "mode", "type"), "write goal: minimize or goal: maximize"),
+    **dict.fromkeys(("objectiveMetricName", "metric"), "write name"),
+    "target": "stopping at a target is not available in this version",
+}
+
+GOAL: Mapping[str, str] = {
+    **dict.fromkeys(("min", "minimise", "minimum", "lower"), "minimize"),
+    **dict.fromkeys(("max", "maximise", "maximum", "higher"), "maximize"),
+}
