@@ -13,7 +13,7 @@ from typing import Any, SupportsFloat
 from optml_queue.data import load
 from optml_queue.driver import ActiveTrial, Driver, Goal, Order
 from optml_queue.errors import AttemptEndedError, DivergedError, OptmlError
-from optml_queue.search import segments
+from optml_queue.search import Plan, PlannedTrial, segments
 from optml_queue.spec import Spec
 from optml_queue.trial import Reason, TrialResult, TrialState
 
@@ -85,11 +85,8 @@ def run_serial(spec: Spec, numbers: Iterable[int] | None = None) -> Iterator[tup
     """
     plan = segments(spec)
     data = load(spec.data)
-    for number in range(plan.end) if numbers is None else numbers:
-        planned = plan.trial(number)
-        if planned is None:
-            continue
-        params, seed = planned
+    chosen = plan if numbers is None else _chosen(plan, numbers)
+    for number, params, seed in chosen:
         trial = ActiveTrial(number=number, params=params, seed=seed)
         try:
             yield (
@@ -98,6 +95,12 @@ def run_serial(spec: Spec, numbers: Iterable[int] | None = None) -> Iterator[tup
             )
         except AttemptFailedError as failure:
             yield number, TrialResult(TrialState.FAILED, {}, failure.error)
+
+
+def _chosen(plan: Plan, numbers: Iterable[int]) -> Iterator[PlannedTrial]:
+    for number in numbers:
+        if planned := plan.trial(number):
+            yield number, *planned
 
 
 def _remembering(values: list[float], report: Callable[[int, float], Order]) -> Callable[[int, float], Order]:

@@ -213,6 +213,10 @@ seeds: [0, 1]
         spec = self.spec('exclude: ["filter_size == 3 and learning_rate > 0.1"]')
         assert [number for number, _ in run_serial(spec)] == [0, 1, 2, 3, 6, 7]
 
+    def test_max_trials_bounds_the_whole(self) -> None:
+        spec = self.spec('exclude: ["filter_size == 3 and learning_rate > 0.1"]\nmax_trials: 5')
+        assert [number for number, _ in run_serial(spec)] == [0, 1, 2, 3, 6]
+
     def test_a_failure_does_not_stop_the_rest(self) -> None:
         spec = parse_spec(
             """

@@ -202,6 +202,7 @@ class TestPlan:
         everything = trials_of(plan_of(body, method))
         plan = plan_of(f"{body}, max_trials: {max_trials}", method)
         assert plan.take(0, 10_000, max_trials)[0] == everything[:max_trials]
+        assert list(plan) == everything[:max_trials]
         assert plan.count() == (min(max_trials, len(everything)), True)
         assert plan.first(3) == everything[: min(3, max_trials)]
         assert plan.last(3) == everything[:max_trials][-3:]

@@ -110,6 +110,13 @@ class ValkeyServer:
         """End the server as the out-of-memory killer does (SIGKILL)."""
         self._end(signal.SIGKILL)
 
+    def crash(self, forgotten_bytes: int) -> None:
+        """End the server as a power cut does: the end of its append-only file never reached the disk."""
+        self.kill()
+        (log,) = [*self.folder.glob("appendonlydir/*.incr.aof"), *self.folder.glob("appendonly.aof")]
+        with log.open("r+b") as file:
+            file.truncate(max(0, log.stat().st_size - forgotten_bytes))
+
     def _end(self, number: signal.Signals) -> None:
         if self.process is None:
             return

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -89,6 +89,14 @@ class Plan:
     def gapless(self) -> bool:
         """Whether every number has a trial."""
         return all(segment.searcher.gapless for segment in self.segments)
+
+    def __iter__(self) -> Iterator[PlannedTrial]:
+        """Every trial, in the order of numbers."""
+        number, left = 0, self.max_trials
+        while number < self.end and left != 0:
+            taken, number = self.take(number, 1_000, left)
+            yield from taken
+            left = None if left is None else left - len(taken)
 
     def trial(self, number: int) -> tuple[Params, int] | None:
         """Point and seed of a number; None in a gap. Raises IndexError outside 0 ≤ number < end."""

@@ -1,0 +1,73 @@
+# The first Python this package runs on; `make PYTHON=/path/to/python3.12 …` chooses another.
+# 3.14 comes last: the server that ships with the package has no wheel for it yet.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && \
+	echo $$python && exit; done; echo python3)
+
+BIN := .venv/bin
+# Stamps carry the checksum of their lock: what is installed is what is locked, whatever the files' times say.
+CORE := .venv/.core-$(shell cat requirements.lock pyproject.toml | cksum | cut -d" " -f1)
+DEV := .venv/.dev-$(shell cat requirements-dev.lock pyproject.toml | cksum | cut -d" " -f1)
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+# Installing the package itself takes its build backend from the lock too, hence no isolation.
+EDITABLE := $(INSTALL) --no-deps --no-build-isolation --editable .
+COMPILE := $(BIN)/uv pip compile pyproject.toml - --universal --python-version 3.11 \
+	--generate-hashes --no-annotate --no-header --quiet --upgrade
+
+.DEFAULT_GOAL := help
+.PHONY: help venv dev demo test lint types faults soak bench lock clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+venv: $(CORE)  ## .venv with the locked libraries and this package
+
+dev: $(DEV)  ## the same with all that tests need
+
+demo: $(CORE)  ## the paper's LMS grid through a local queue and real workers
+	$(BIN)/optml-submit examples/lms-sunspots.yaml
+
+test: $(DEV)  ## every test but the soak
+	$(BIN)/python -m pytest -m "not soak"
+
+lint: $(DEV)  ## style, format, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(DEV)  ## mypy, strict
+	$(BIN)/mypy
+
+faults: $(DEV)  ## the tests that kill real processes
+	$(BIN)/python -m pytest -m faults
+
+soak: $(DEV)  ## the slow tests
+	$(BIN)/python -m pytest -m soak --timeout 3600
+
+bench: $(DEV)  ## serial against queued, into benchmarks/results
+	$(BIN)/python benchmarks/serial_vs_queued.py examples/lms-sunspots.yaml --output benchmarks/results
+
+lock: $(DEV)  ## choose the newest versions anew
+	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -o requirements.lock
+	printf 'hatchling>=1.27\neditables\nuv\n' | $(COMPILE) --extra dev --extra monitor \
+		--constraint requirements.lock -o requirements-dev.lock
+
+clean:  ## remove all that make, tests and tools made here
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip is what a Python without ensurepip leaves out of the environment that it half makes.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "OptML Queue needs Python 3.11 or later; name one with PYTHON=…" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+$(CORE): $(BIN)/pip
+	$(INSTALL) --require-hashes --requirement requirements.lock
+	$(EDITABLE)
+	@rm -f .venv/.core-* && touch $@
+
+$(DEV): $(BIN)/pip
+	$(INSTALL) --require-hashes --requirement requirements-dev.lock
+	$(EDITABLE)
+	@rm -f .venv/.core-* .venv/.dev-* && touch $(CORE) $@

@@ -1,0 +1,57 @@
+"""CI's rules for a test run: seconds per suite are told, a skipped test and a suite over its budget fail it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+RULES = Path(__file__).with_name("conftest.py").read_text()
+MARKERS = "[pytest]\nmarkers =\n    integration: x\n    faults: x\n    browser: x\n    deploy: x\n    soak: x\n"
+TESTS = """
+import pytest
+
+def test_plain(): pass
+
+@pytest.mark.integration
+def test_with_servers(): pass
+"""
+SKIPPED = TESTS + "\ndef test_left_out(): pytest.skip('no server')\n"
+
+
+def run(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tests: str, rules: str = RULES, ci: str = "true"
+) -> pytest.RunResult:
+    monkeypatch.setenv("CI", ci)
+    pytester.makeini(MARKERS)
+    pytester.makeconftest(rules)
+    pytester.makepyfile(tests)
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider")
+
+
+def test_every_suite_is_told_and_an_empty_one_is_called_absent(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = run(pytester, monkeypatch, TESTS)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        ["unit * s of 60 s * 1 passed", "integration * s of 120 s * 1 passed", "browser * absent: no test ran"]
+    )
+
+
+def test_a_skipped_test_fails_ci_and_is_named(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(pytester, monkeypatch, SKIPPED)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["skipped, which CI does not allow: *::test_left_out"])
+
+
+def test_a_skipped_test_passes_elsewhere(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(pytester, monkeypatch, SKIPPED, ci="").ret == 0
+
+
+def test_a_suite_over_its_budget_fails_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = run(pytester, monkeypatch, TESTS, RULES.replace('"unit": 60', '"unit": 1e-9'))
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["unit *OVER BUDGET"])
