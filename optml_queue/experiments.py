@@ -128,11 +128,15 @@ def _reserve(store: Store, experiment: Experiment) -> bool:
 
 
 def _recover(store: Store, experiment: Experiment, workers: int) -> None:
-    """Publish again what the queue has lost: at most two messages a worker at a time, the oldest first."""
+    """Publish again what the queue has lost, the oldest first.
+
+    Where messages were overtaken, at most two a worker at a time: they may be only slow. Where a worker finds
+    nothing at all, as many as are published together.
+    """
     if experiment.published:
         idle = store.has_idle_worker(experiment.resource_class, IDLE_S)
-        grace_s = IDLE_S if idle else GRACE_S
-        store.recover(experiment, most=max(2, 2 * workers), workers=workers, idle=idle, grace_s=grace_s)
+        most, grace_s = (BATCH, IDLE_S) if idle else (max(2, 2 * workers), GRACE_S)
+        store.recover(experiment, most=most, workers=workers, idle=idle, grace_s=grace_s)
 
 
 def _brought_to(archive: Archive, data: DataSpec) -> DataSpec:

@@ -30,6 +30,7 @@ IDLE_LIMIT_S = 600.0
 LOCK_LIMIT_S = 0.3  # others hold the host's lock for an instant only to look whether it is held
 LOG_LIMIT_BYTES = 1 << 20
 RESTART_PAUSE_S = 1.0
+LEFT = "its submitter went away"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -60,6 +61,8 @@ class Host:
         server = LocalServer(find_program(self._folder.path), self._folder.path, inherited=[host_lock])
         try:
             server.start()
+            if server.had_data:
+                _lay_to_rest(server.url)
             self._publish(server)
             self._tend(server)
         finally:
@@ -121,6 +124,17 @@ class Host:
             return True
         os.close(descriptor)
         return False
+
+
+def _lay_to_rest(url: str) -> None:
+    """Pause what an earlier host left behind: nothing runs here that nobody asked for; `resume` does."""
+    from optml_queue.broker import Broker, empty_queues
+    from optml_queue.store import Store
+
+    empty_queues(Broker(url))
+    with contextlib.closing(Store.from_url(url)) as store:
+        for experiment in store.active():
+            store.rest(experiment, LEFT)
 
 
 def _end_session() -> None:

@@ -39,6 +39,7 @@ class LocalServer:
     def __init__(self, program: Program, folder: Path, inherited: Sequence[int] = ()) -> None:
         self.program = program
         self.folder = folder
+        self.had_data = (folder / "appendonlydir").exists() or (folder / "appendonly.aof").exists()
         self.port = 0
         self.password = secrets.token_urlsafe(24)
         self._inherited = tuple(inherited)

@@ -61,6 +61,7 @@ SCRIPTS = (
     "reopen",
     "report",
     "reserve",
+    "rest",
 )
 
 
@@ -230,6 +231,13 @@ class Store:
     def fail(self, experiment: str, reason: str) -> ExperimentState:
         """End the experiment as failed."""
         return self._control(experiment, "fail", reason)
+
+    def rest(self, experiment: str, reason: str) -> ExperimentState:
+        """Pause an experiment found in a server that was just started: no worker lives and the queue was emptied.
+
+        Its running attempts are lost at once, not when their leases run out.
+        """
+        return ExperimentState(self._run("rest", _x(experiment), reason))
 
     def _control(self, experiment: str, verb: str, reason: str) -> ExperimentState:
         state = self._run("control", _x(experiment), verb, reason)

@@ -386,6 +386,26 @@ class TestRecover:
         assert store.recover(store.experiment(X), most=2, workers=1, idle=True, grace_s=0) == 2
 
 
+class TestRest:
+    def test_what_a_dead_server_left_waits_for_resume(self, store: Store) -> None:
+        generations = published(store, 3)
+        begin(store, generations[0])
+        assert store.rest(X, "left alone") is ExperimentState.PAUSED
+        experiment = store.experiment(X)
+        assert (experiment.reason, experiment.published) == ("left alone", 0)
+        assert experiment.counts[TrialState.QUEUED] == 3
+        assert [attempt.reason for attempt in store.attempts(X, 0)] == ["lost"]
+        store.resume(X)
+        assert sorted(p.number for p in store.claim(store.experiment(X), workers=1)) == [0, 1, 2]
+
+    def test_one_that_was_ending_goes_on_ending(self, store: Store) -> None:
+        published(store, 3)
+        store.cancel(X)
+        assert store.rest(X, "left alone") is ExperimentState.RUNNING
+        assert store.drain(X) == 3
+        assert store.experiment(X).state is ExperimentState.CANCELLED
+
+
 class TestEndings:
     def run(self, store: Store, trial_state: TrialState, generations: list[int], numbers: range) -> None:
         for number in numbers:

@@ -197,7 +197,8 @@ def test_under_a_bad_queue_every_trial_ends_exactly_once(
         if store.experiment(X).is_over:
             break
         if not queue.messages or queue.chance.random() < 0.1:
-            store.worker_beat("w", {"class": "default", "idle_s": 0.0 if queue.messages else 9.0}, ttl_s=30)
+            idle = {} if queue.messages else {"idle_s": 9.0}
+            store.worker_beat("w", {"class": "default", **idle}, ttl_s=30)
             store.expire()
             experiments.advance(store, queue.publish, X)
             experiments.advance(store, queue.publish, X)

@@ -1,0 +1,265 @@
+"""The broker: Redis/Valkey or Amazon SQS, as Celery is told of it.
+
+The queue is only transport: whatever a broker loses or repeats, the store puts right. So messages may be redelivered
+after seconds, and a heartbeat extends the time of those being worked on.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import redis
+from kombu.message import Message
+
+from optml_queue.errors import SettingsError, UnreachableError
+
+QUEUE_PREFIX = "optml-"
+UNACKED, UNACKED_INDEX, UNACKED_MUTEX = "optml.unacked", "optml.unacked_index", "optml.unacked_mutex"
+REDIS_TRANSPORT = "optml_queue.worker.transport:Transport"
+SQS_TRANSPORT = "optml_queue.worker.sqs_transport:Transport"
+CONNECT_LIMIT_S = 5.0
+CHECK_LIMIT_S = 9.0
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+RESOURCE_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """Where messages go.
+
+    `visibility_s` is how long a delivered message may stay unacknowledged before it is
+    delivered again. The others are SQS's; `tls` None means yes, except on loopback.
+    """
+
+    url: str
+    visibility_s: float = 15.0
+    region: str | None = None
+    queue_prefix: str = ""
+    tls: bool | None = None
+
+    @property
+    def is_sqs(self) -> bool:
+        return urlsplit(self.url).scheme == "sqs"
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether SQS is spoken to through TLS."""
+        return self.tls if self.tls is not None else urlsplit(self.url).hostname not in LOOPBACK
+
+
+def queue_name(resource_class: str) -> str:
+    """The queue that workers of a class take from. Its letters are such that SQS takes them too."""
+    if not RESOURCE_CLASS.fullmatch(resource_class):
+        raise SettingsError(
+            f"resource class {resource_class!r}: must be 1 to 40 of a-z, 0-9 and '-', beginning with a letter or digit"
+        )
+    return f"{QUEUE_PREFIX}{resource_class}"
+
+
+def celery_config(broker: Broker, resource_class: str = "default") -> dict[str, Any]:
+    """Celery's settings for a broker. Nothing is pickled; one message at a time, acknowledged after the work."""
+    config: dict[str, Any] = {
+        "broker_url": broker.url,
+        "task_serializer": "json",
+        "result_serializer": "json",
+        "event_serializer": "json",
+        "accept_content": ["json"],
+        "task_default_queue": queue_name(resource_class),
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_ignore_result": True,
+        "worker_pool": "prefork",
+        "worker_concurrency": 1,
+        "worker_prefetch_multiplier": 1,
+        # A trial of hours outlives a broker's restart: the store, not the connection, says whose it is.
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        "worker_detect_quorum_queues": False,
+        "worker_hijack_root_logger": False,
+        "worker_redirect_stdouts": False,
+        # Twenty children starting on two cores need longer than Celery's 4 s.
+        "worker_proc_alive_timeout": 60.0,
+        "broker_connection_retry": True,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_heartbeat": 0,
+        "worker_enable_remote_control": not broker.is_sqs,
+    }
+    return config | (_sqs_config(broker) if broker.is_sqs else _redis_config(broker))
+
+
+def _redis_config(broker: Broker) -> dict[str, Any]:
+    return {
+        "broker_transport": REDIS_TRANSPORT,
+        # Kombu's credit drifts after reconnects, and a worker would then hoard messages before its busy child.
+        "worker_disable_prefetch": True,
+        "broker_transport_options": {
+            "visibility_timeout": broker.visibility_s,
+            "unacked_restore_interval": 2,
+            "unacked_restore_throttle": 1,
+            # Names of our own: another application on the same database must not have its messages taken back.
+            "unacked_key": UNACKED,
+            "unacked_index_key": UNACKED_INDEX,
+            "unacked_mutex_key": UNACKED_MUTEX,
+            "unacked_mutex_expire": 10,
+            "priority_steps": [0],
+            "socket_connect_timeout": CONNECT_LIMIT_S,
+            "socket_timeout": 10.0,
+            "socket_keepalive": True,
+        },
+    }
+
+
+def _sqs_config(broker: Broker) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "visibility_timeout": int(broker.visibility_s),
+        "queue_name_prefix": broker.queue_prefix,
+        "wait_time_seconds": 10,
+        # How often a worker that was busy looks whether it may receive again: the pause between two trials.
+        "polling_interval": 0.05,
+        "is_secure": broker.uses_tls,
+        "client-config": {"connect_timeout": CONNECT_LIMIT_S, "read_timeout": 30.0},
+    }
+    if broker.region:
+        options["region"] = broker.region
+    return {"broker_transport": SQS_TRANSPORT, "broker_transport_options": options}
+
+
+def check_broker(broker: Broker | str, what: str = "the broker") -> None:
+    """Return when the broker answers. Raises UnreachableError within 10 seconds, whatever the network does.
+
+    `what` is what the error calls it: a store in Redis can be asked in the same way.
+    """
+    target = Broker(broker) if isinstance(broker, str) else broker
+    failures: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            (_ask_sqs if target.is_sqs else _ask_redis)(target)
+        except Exception as error:  # noqa: BLE001 — told to the caller below
+            failures.append(error)
+
+    # A resolver that does not answer has no timeout of its own: wait for it in a thread that may be left behind.
+    asking = threading.Thread(target=ask, name="check-broker", daemon=True)
+    asking.start()
+    asking.join(CHECK_LIMIT_S)
+    if asking.is_alive():
+        raise UnreachableError(what, target.url, f"no answer in {CHECK_LIMIT_S:g} s")
+    if failures:
+        raise UnreachableError(what, target.url, cause_of(failures[0])) from None
+
+
+def cause_of(error: BaseException) -> str:
+    """An error in one line, for people."""
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _ask_redis(broker: Broker) -> None:
+    with redis_client(broker, timeout_s=CONNECT_LIMIT_S) as client:
+        client.ping()
+
+
+def _ask_sqs(broker: Broker) -> None:
+    from botocore.exceptions import ClientError
+
+    try:
+        sqs_client(broker, timeout_s=4.0).list_queues(QueueNamePrefix=broker.queue_prefix + "optml-", MaxResults=1)
+    except ClientError as error:
+        # Least-privilege roles may not list queues; a refusal is an answer.
+        if error.response["Error"]["Code"] not in {"AccessDenied", "AccessDeniedException"}:
+            raise
+
+
+def redis_client(broker: Broker, timeout_s: float) -> redis.Redis:
+    """A client of its own for a Redis broker, without retries."""
+    return redis.Redis.from_url(broker.url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s)
+
+
+def sqs_client(broker: Broker, timeout_s: float) -> Any:
+    """A boto3 client for SQS with the URL's key and endpoint, else with AWS's usual sources of both."""
+    import boto3
+    from botocore.config import Config
+
+    parts = urlsplit(broker.url)
+    options: dict[str, Any] = {}
+    if parts.hostname:
+        port = f":{parts.port}" if parts.port else ""
+        options["endpoint_url"] = f"{'https' if broker.uses_tls else 'http'}://{parts.hostname}{port}"
+    if parts.username and parts.password:
+        options["aws_access_key_id"] = unquote(parts.username)
+        options["aws_secret_access_key"] = unquote(parts.password)
+    region = broker.region or boto3.Session().region_name or "us-east-1"  # kombu's default too
+    config = Config(connect_timeout=timeout_s, read_timeout=timeout_s, retries={"total_max_attempts": 1})
+    return boto3.Session().client("sqs", region_name=region, config=config, **options)
+
+
+def empty_queues(broker: Broker) -> None:
+    """Remove every message from a Redis broker that this package uses alone. Raises UnreachableError."""
+    try:
+        with redis_client(broker, timeout_s=CONNECT_LIMIT_S) as client:
+            client.delete(UNACKED, UNACKED_INDEX, UNACKED_MUTEX, *client.scan_iter(match=f"{QUEUE_PREFIX}*"))
+    except redis.RedisError as error:
+        raise UnreachableError("broker", broker.url, cause_of(error)) from None
+
+
+class Visibility(Protocol):
+    """Keeps messages that are being worked on from being delivered again."""
+
+    def extend(self, messages: Sequence[Message]) -> None:
+        """Hide `messages` for another `visibility_s` from now. Raises UnreachableError."""
+
+
+class RedisVisibility:
+    """Moves the messages' times in kombu's index of unacknowledged messages."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._client = redis_client(broker, timeout_s=2.0)
+
+    def extend(self, messages: Sequence[Message]) -> None:
+        # Kombu compares with the workers' clocks. XX: a message acknowledged meanwhile must not come back.
+        times = {message.delivery_tag: time.time() for message in messages}
+        if not times:
+            return
+        try:
+            self._client.zadd(UNACKED_INDEX, times, xx=True)
+        except redis.RedisError as error:
+            raise UnreachableError("the broker", self._broker.url, cause_of(error)) from None
+
+
+class SqsVisibility:
+    """Changes the visibility of each message, which starts anew from now."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._client: Any = None
+
+    def extend(self, messages: Sequence[Message]) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        for message in messages:
+            delivery = message.delivery_info
+            if "sqs_message" not in delivery:
+                continue
+            try:
+                self._client = self._client or sqs_client(self._broker, timeout_s=4.0)
+                self._client.change_message_visibility(
+                    QueueUrl=delivery["sqs_queue"],
+                    ReceiptHandle=delivery["sqs_message"]["ReceiptHandle"],
+                    VisibilityTimeout=int(self._broker.visibility_s),
+                )
+            except ClientError:
+                continue  # acknowledged or expired meanwhile: the store decides whose the trial is
+            except BotoCoreError as error:
+                raise UnreachableError("the broker", self._broker.url, cause_of(error)) from None
+
+
+def open_visibility(broker: Broker) -> Visibility:
+    """What extends the visibility of messages on this broker."""
+    return SqsVisibility(broker) if broker.is_sqs else RedisVisibility(broker)
