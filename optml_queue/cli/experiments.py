@@ -1,0 +1,340 @@
+"""The verbs that read: ls, status, trials, best, logs, export, plot."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from heapq import nsmallest
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from optml_queue.cli import options, units
+from optml_queue.errors import InputError, NotFoundError
+from optml_queue.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    from optml_queue.cli.connection import Source
+    from optml_queue.store import Experiment
+
+TABLE_ROWS = 50
+
+
+def ls(
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Show the newest N.")] = 20,
+    as_json: options.Json = False,
+    results: options.Results = None,
+    archive: options.Archive = None,
+) -> None:
+    """List the experiments, the newest first.
+
+    Examples
+      optml ls
+      optml ls --archive s3://bucket/optml      what an archive holds, without any store
+      optml ls --json | jq -r '.[].experiment'
+    """
+    from optml_queue.cli.connection import reading
+    from optml_queue.cli.status import experiment_document
+    from optml_queue.cli.tables import experiment_table
+    from optml_queue.cli.terminal import show, show_json, stdout_width
+
+    with reading(results, archive) as source:
+        found = source.experiments()[:limit]
+    if as_json:
+        show_json([experiment_document(experiment) for experiment in found])
+    elif found:
+        show(experiment_table(found, stdout_width()))
+    else:
+        show("no experiments yet; optml-submit SPEC starts one")
+
+
+def status(
+    experiment: options.Experiment = "",
+    as_json: options.Json = False,
+    results: options.Results = None,
+    archive: options.Archive = None,
+) -> None:
+    """Show how far an experiment is; without one, all that runs and the workers.
+
+    Examples
+      optml status
+      optml status latest
+      optml status lms-sunspots-k3f9a --json | jq .counts
+    """
+    from optml_queue.cli.connection import reading
+    from optml_queue.cli.status import Status
+    from optml_queue.cli.tables import labelled
+    from optml_queue.cli.terminal import show, show_json
+
+    with reading(results, archive) as source:
+        if not experiment:
+            _overview(source, as_json=as_json)
+            return
+        told = Status.of(source, source.experiment(source.resolve(experiment)))
+    if as_json:
+        show_json(told.document())
+    else:
+        show(labelled(told.rows()))
+
+
+def _overview(source: Source, *, as_json: bool) -> None:
+    from optml_queue.cli.status import experiment_document
+    from optml_queue.cli.tables import experiment_table
+    from optml_queue.cli.terminal import show, show_json, stdout_width
+    from optml_queue.cli.workers import census
+
+    active = [experiment for experiment in source.experiments() if not experiment.is_over]
+    workers = source.workers()
+    if as_json:
+        documents = [experiment_document(experiment) for experiment in active]
+        show_json({"experiments": documents, "workers": [{"name": worker.name, **worker.facts} for worker in workers]})
+        return
+    if active:
+        show(experiment_table(active, stdout_width()), "")
+    else:
+        show("nothing runs; optml ls shows what ran")
+    show(census(workers))
+
+
+class Order(StrEnum):
+    """What `optml trials --sort` takes."""
+
+    NUMBER = "number"
+    METRIC = "metric"
+    DURATION = "duration"
+    FINISHED = "finished"
+
+
+def trials(
+    experiment: options.Experiment = "latest",
+    state: Annotated[
+        TrialState | None,
+        typer.Option("--state", help="Only trials in this state.", rich_help_panel="Which trials", show_default=False),
+    ] = None,
+    sort: Annotated[
+        Order,
+        typer.Option("--sort", help="Lowest first; by metric, the best first.", rich_help_panel="Which trials"),
+    ] = Order.NUMBER,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="How many (default: 50, with --json all).",
+            rich_help_panel="Which trials",
+            show_default=False,
+        ),
+    ] = None,
+    offset: Annotated[
+        int, typer.Option("--offset", metavar="N", min=0, help="Skip the first N.", rich_help_panel="Which trials")
+    ] = 0,
+    as_json: options.Json = False,
+    results: options.Results = None,
+    archive: options.Archive = None,
+) -> None:
+    """List the trials of an experiment.
+
+    Examples
+      optml trials                              the newest experiment's
+      optml trials latest --state failed
+      optml trials latest --sort duration --limit 10
+      optml trials latest --json | jq '.[] | select(.attempts > 1)'
+    """
+    from optml_queue.cli.connection import reading
+    from optml_queue.cli.tables import trial_table
+    from optml_queue.cli.terminal import show, show_json_list, stdout_width
+
+    with reading(results, archive) as source:
+        record = source.experiment(source.resolve(experiment))
+        most = limit or (None if as_json else TABLE_ROWS)
+        chosen = choose(source.stream(record.id), record, state=state, order=sort, offset=offset, limit=most)
+        if as_json:
+            show_json_list(trial.to_json() for trial in chosen)
+            return
+        rows = list(chosen)
+    if rows:
+        show(trial_table(rows, record.metric, stdout_width()))
+    total = record.counts[state] if state else sum(record.counts.values())
+    shown = f"{units.count(offset + 1)} to {units.count(offset + len(rows))}" if rows else "none"
+    show(f"{shown} of {units.counted(total, 'trial')}" + (f" {state.replace('_', ' ')}" if state else ""))
+
+
+def choose(
+    found: Iterator[Trial],
+    experiment: Experiment,
+    *,
+    state: TrialState | None,
+    order: Order,
+    offset: int,
+    limit: int | None,
+) -> Iterator[Trial]:
+    """The trials asked for, read in one pass; sorted ones without the sorted-by figure are left out."""
+    if state is not None:
+        found = (trial for trial in found if trial.state is state)
+    stop = None if limit is None else offset + limit
+    if order is not Order.NUMBER:
+        key = _sort_key(experiment, order)
+        keyed = ((value, trial) for trial in found if (value := key(trial)) is not None)
+        by_value: Callable[[tuple[float, Trial]], tuple[float, int]] = lambda pair: (pair[0], pair[1].number)  # noqa: E731
+        pairs = sorted(keyed, key=by_value) if stop is None else nsmallest(stop, keyed, key=by_value)
+        found = (trial for _value, trial in pairs)
+    return islice(found, offset, stop)
+
+
+def _sort_key(experiment: Experiment, order: Order) -> Callable[[Trial], float | None]:
+    sign = 1 if experiment.goal == "minimize" else -1
+
+    def metric(trial: Trial) -> float | None:
+        from optml_queue.summary import value_of
+
+        value = value_of(trial, experiment.metric)
+        return None if value is None else sign * value
+
+    keys: dict[Order, Callable[[Trial], float | None]] = {
+        Order.METRIC: metric,
+        Order.DURATION: lambda trial: trial.run_s,
+        Order.FINISHED: lambda trial: trial.finished_at,
+    }
+    return keys[order]
+
+
+def best(
+    experiment: options.Experiment = "latest",
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many points.")] = 10,
+    as_json: options.Json = False,
+    results: options.Results = None,
+    archive: options.Archive = None,
+) -> None:
+    """Rank the points of an experiment, the best first.
+
+    With several seeds a point's rank is its mean over them, and ± is the standard deviation.
+
+    Examples
+      optml best                                the newest experiment's leaderboard
+      optml best latest --top 3
+      optml best latest --top 1 --json | jq '.points[0].params'
+    """
+    from optml_queue.cli.connection import reading
+    from optml_queue.cli.ranking import ranked
+    from optml_queue.cli.tables import leaderboard
+    from optml_queue.cli.terminal import show, show_json, stdout_width
+
+    with reading(results, archive) as source:
+        record = source.experiment(source.resolve(experiment))
+        standings = ranked(source, record, top)
+    if as_json:
+        points = [{"rank": s.rank, **s.document(record.metric)} for s in standings]
+        show_json({"experiment": record.id, "metric": record.metric, "goal": record.goal, "points": points})
+    elif standings:
+        show(leaderboard(standings, record.metric, stdout_width()))
+    else:
+        show(f"{record.id} has no complete trial yet; optml status {record.id} tells how far it is")
+
+
+def export(
+    experiment: options.Experiment = "latest",
+    form: Annotated[str, typer.Option("--format", "-f", metavar="csv|jsonl|parquet", help="The table's format.")] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write to FILE; its ending tells the format.", show_default=False
+        ),
+    ] = None,
+    results: options.Results = None,
+    archive: options.Archive = None,
+) -> None:
+    """Write all trials of an experiment as a table, to stdout or a file.
+
+    One row a trial: number, seed, state, the parameters, the metrics, then reason, error, attempts, worker and times.
+
+    Examples
+      optml export latest > results.csv
+      optml export latest -f jsonl | head
+      optml export latest -o results.parquet
+    """
+    from optml_queue.cli.connection import reading
+    from optml_queue.export import export as write
+
+    chosen = table_format(form, output)
+    with reading(results, archive) as source, binary_output(output, chosen) as out:
+        record = source.experiment(source.resolve(experiment))
+        parameters = json.loads(record.spec).get("parameters", {})
+        write(source.stream(record.id), chosen, out, parameters, [record.metric])
+
+
+FORMATS = ("csv", "jsonl", "parquet")
+
+
+def table_format(form: str, output: Path | None) -> str:
+    """The format that was named, or that the file's name ends in; CSV when nothing tells. Raises InputError."""
+    chosen = form.lower() or (output.suffix.removeprefix(".").lower() if output else "") or "csv"
+    if chosen not in FORMATS:
+        raise InputError(f"--format: {chosen!r} is not a table's format; choose one of {', '.join(FORMATS)}")
+    return chosen
+
+
+@contextmanager
+def binary_output(output: Path | None, form: str) -> Iterator[BinaryIO]:
+    """The file, complete or not there at all; or stdout."""
+    if output is None:
+        if form == "parquet" and sys.stdout.isatty():
+            raise InputError("Parquet is binary: write it to a file (-o results.parquet) or a pipe")
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    partial = output.with_name(f".{output.name}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+        partial.replace(output)
+    except OSError as error:
+        raise InputError(f"--output: {output} cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def plot(
+    experiment: options.Experiment = "latest",
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The PNG file (default: EXPERIMENT.png).", show_default=False
+        ),
+    ] = None,
+    results: options.Results = None,
+    archive: options.Archive = None,
+) -> None:
+    """Draw the metric against the parameters, as a PNG file.
+
+    Examples
+      optml plot
+      optml plot latest -o error.png
+    """
+    from optml_queue.cli.connection import reading
+    from optml_queue.cli.terminal import show
+
+    with reading(results, archive) as source:
+        record = source.experiment(source.resolve(experiment))
+        picture = draw(source, record)
+    target = output or Path(f"{record.id}.png")
+    with binary_output(target, "png") as out:
+        out.write(picture)
+    show(str(target))
+
+
+def draw(source: Source, record: Experiment) -> bytes:
+    """The PNG of an experiment. Raises NotFoundError when no trial has a metric yet."""
+    from optml_queue.driver import Goal
+    from optml_queue.plots import error_plot
+    from optml_queue.spec import Spec
+
+    parameters = [axis.name for axis in Spec.from_json(record.spec).space.axes]
+    if not record.counts[TrialState.COMPLETE]:
+        raise NotFoundError(f"{record.id} has no complete trial yet: there is nothing to draw")
+    return error_plot(source.stream(record.id), parameters, record.metric, Goal(record.goal), record.id)

@@ -1,0 +1,144 @@
+"""One experiment at a glance: how far, how fast, how long still, and the best so far."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from optml_queue.cli import units
+from optml_queue.cli.outcome import census, troubles
+from optml_queue.cli.progress import Total, eta_s, total_of
+from optml_queue.cli.ranking import Standing, examples, ranked
+from optml_queue.trial import Trial
+
+if TYPE_CHECKING:
+    from optml_queue.cli.connection import Source
+    from optml_queue.store import Experiment, WorkerInfo
+
+RECENT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What `optml status EXPERIMENT` tells. `per_second` is None when nobody works on it."""
+
+    experiment: Experiment
+    total: Total
+    best: Standing | None
+    per_second: float | None
+    workers: Sequence[WorkerInfo]
+    failed: Trial | None
+    diverged: Trial | None
+    now: float
+
+    @classmethod
+    def of(cls, source: Source, experiment: Experiment) -> Status:
+        """Read what there is to tell about an experiment."""
+        now = time.time()
+        best = ranked(source, experiment, 1)
+        last = source.finished(experiment.id, max(0, experiment.finished - RECENT), experiment.finished)
+        failed, diverged = examples(source, experiment)
+        workers = [w for w in source.workers() if w.resource_class == experiment.resource_class]
+        return cls(
+            experiment=experiment,
+            total=total_of(experiment),
+            best=best[0] if best else None,
+            per_second=recent_rate(last, now) if workers and not experiment.is_over else None,
+            workers=workers,
+            failed=failed,
+            diverged=diverged,
+            now=now,
+        )
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds left at the recent throughput; None when nothing tells."""
+        if self.experiment.is_over or self.experiment.state == "paused":
+            return None
+        return eta_s(self.total.trials - self.experiment.terminal, self.per_second)
+
+    def document(self) -> dict[str, Any]:
+        """The status as JSON."""
+        return experiment_document(self.experiment) | {
+            "total": self.total.trials,
+            "best": self.best.document(self.experiment.metric) if self.best else None,
+            "trials_per_s": self.per_second,
+            "eta_s": self.eta_s,
+            "workers": len(self.workers),
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The status as labels and what each has to say."""
+        x = self.experiment
+        reason = f" ({x.reason})" if x.reason else ""
+        rows = [
+            ("experiment", x.id),
+            ("state", f"{x.state}{reason}"),
+            ("trials", f"{self._tally()}: {census(x.counts)}"),
+            ("speed", self._speed()),
+            ("best", self._best()),
+            *[("trouble", line) for line in troubles(self.failed, self.diverged, x.counts)],
+            ("submitted", f"{units.local_time(x.created_at)}, {units.duration(self.now - x.created_at)} ago"),
+            ("took", units.duration(took_s(x)) if x.finished_at is not None else ""),
+            ("workers", self._workers()),
+        ]
+        return [(label, text) for label, text in rows if text]
+
+    def _tally(self) -> str:
+        bound = "" if self.total.exact else "≤ "
+        return f"{units.count(self.experiment.terminal)}/{bound}{units.count(self.total.trials)}"
+
+    def _speed(self) -> str:
+        if self.per_second is None:
+            return ""
+        left = f", {units.duration(self.eta_s)} left" if self.eta_s is not None else ""
+        return units.rate(self.per_second) + left
+
+    def _best(self) -> str:
+        if self.best is None:
+            return ""
+        spread = f" ± {self.best.sd:.2g} over {self.best.n} seeds" if self.best.sd is not None else ""
+        figure = f"{self.experiment.metric} {units.number(self.best.mean)}{spread}"
+        return f"{figure} at {units.point(self.best.trial.params)} (trial {self.best.trial.number})"
+
+    def _workers(self) -> str:
+        if self.experiment.is_over:
+            return ""
+        what = f"of class {self.experiment.resource_class}"
+        return f"{len(self.workers)} {what}" if self.workers else f"none {what}: nothing runs until one is started"
+
+
+def experiment_document(experiment: Experiment) -> dict[str, Any]:
+    """An experiment as JSON; times in seconds since the epoch, UTC."""
+    return {
+        "experiment": experiment.id,
+        "name": experiment.name,
+        "state": experiment.state,
+        "reason": experiment.reason,
+        "counts": dict(experiment.counts),
+        "total": experiment.total,
+        "metric": experiment.metric,
+        "goal": experiment.goal,
+        "class": experiment.resource_class,
+        "priority": experiment.priority,
+        "created_at": experiment.created_at,
+        "finished_at": experiment.finished_at,
+    }
+
+
+def took_s(experiment: Experiment) -> float | None:
+    """Seconds from submission to the end; None while it goes on."""
+    return None if experiment.finished_at is None else experiment.finished_at - experiment.created_at
+
+
+def recent_rate(trials: Sequence[Trial], now: float) -> float | None:
+    """Trials a second from the first of the last finished ones until `now` (seconds since the epoch).
+
+    None for fewer than two: one finish has no rate.
+    """
+    times = [trial.finished_at for trial in trials if trial.finished_at is not None]
+    if len(times) < 2:
+        return None
+    return (len(times) - 1) / max(now - min(times), 1e-3)

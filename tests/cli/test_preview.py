@@ -1,0 +1,169 @@
+"""What a dry run tells."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from optml_queue.cli.main import submit_app
+from optml_queue.cli.preview import Estimate, Planned, Preview, axis_text, drawing, estimate, preview_of
+from optml_queue.cli.tables import rendered
+from optml_queue.driver import ActiveTrial, load_driver
+from optml_queue.search import segments
+from optml_queue.space import Choices, Geometric, Interval, Linear
+from optml_queue.spec import Spec, parse_spec
+
+GRID = """
+name: grid
+algorithm: lms
+parameters:
+  learning_rate: {values: [1e-6, 1e-7]}
+  filter_size: {min: 3, max: 7, step: 1}
+"""
+
+
+def spec(text: str = GRID) -> Spec:
+    return parse_spec(text, "grid.yaml", Path.cwd())
+
+
+def with_driver(found: Spec, **fields: object) -> Spec:
+    """The spec with a driver that differs; the spec keeps its driver once asked for it."""
+    changed = replace(found)
+    vars(changed)["driver"] = replace(load_driver("lms"), **fields)  # type: ignore[arg-type]
+    return changed
+
+
+def test_the_preview_shows_size_parameters_and_both_ends() -> None:
+    text = "\n".join(rendered(part, 80).rstrip() for part in drawing(preview_of(spec(), 2)))
+    assert "10 trials" in text
+    assert "3, 4, 5, 6, 7" in text
+    assert [line.split()[:2] for line in text.splitlines() if line.split()[1:2] == ["0"]] == [
+        ["0", "0"],
+        ["1", "0"],
+        ["2", "0"],
+        ["8", "0"],
+        ["9", "0"],
+    ]
+    assert "measured on this machine: one trial" in text
+    assert "on 2 workers" in text
+
+
+def test_seeds_and_limits_are_told_with_the_size() -> None:
+    def size(extra: str) -> str:
+        return preview_of(spec(GRID + extra), 2).size()
+
+    assert size("seeds: [0, 1, 2]") == "30 trials: 10 points × 3 seeds"
+    assert size("max_trials: 4") == "4 trials (max_trials)"
+
+
+def test_an_upper_bound_says_so() -> None:
+    preview = Preview(spec(), 10**7, False, [], [], None)
+    assert preview.size().startswith("at most 10,000,000 trials; there are too many points")
+
+
+def test_small_grids_show_each_trial_once() -> None:
+    preview = preview_of(spec(GRID + "max_trials: 4"), 2)
+    assert [planned.number for planned in [*preview.first, *preview.last]] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("axis", "text"),
+    [
+        (Choices("a", (1, 2, 3)), "1, 2, 3"),
+        (Choices("a", ([32, 64], [32])), "[32, 64], [32]"),
+        (Linear("a", 0, 100, step=1), "0, 1, 2, 3, … 100"),
+        (Geometric("a", 1e-4, 0.1, 4), "0.0001, 0.001, 0.01, 0.1 on a log scale"),
+        (Interval("a", 1e-4, 0.1, log_scale=True), "0.0001 to 0.1 on a log scale"),
+    ],
+)
+def test_axes_are_told_by_their_values(axis: Choices | Linear | Geometric | Interval, text: str) -> None:
+    assert axis_text(axis) == text
+
+
+def test_a_trial_that_does_not_end_gives_a_lower_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(_trial: ActiveTrial) -> dict[str, float]:
+        time.sleep(0.5)
+        return {"nmse": 1.0, "mse": 1.0, "rmse": 1.0}
+
+    monkeypatch.setattr("optml_queue.cli.preview.MEASURE_LIMIT_S", 0.05)
+    slow = with_driver(spec(), train=train, cost=None)
+    estimated = estimate(slow, segments(slow), 10, [Planned(0, {"learning_rate": 1e-6, "filter_size": 3}, 0)], 2)
+    assert estimated is not None
+    assert estimated.at_least
+    assert "one trial more than" in str(estimated)
+
+
+def test_a_trial_that_fails_gives_no_estimate() -> None:
+    def train(_trial: ActiveTrial) -> dict[str, float]:
+        raise ValueError("no")
+
+    assert preview_of(with_driver(spec(), train=train), 2).estimate is None
+
+
+def test_the_drivers_cost_scales_the_estimate() -> None:
+    planned = [Planned(0, {"learning_rate": 1e-6, "filter_size": 3}, 0)]
+
+    def seconds(cost: object) -> float:
+        def train(_trial: ActiveTrial) -> dict[str, float]:
+            time.sleep(0.02)
+            return {"nmse": 1.0, "mse": 1.0, "rmse": 1.0}
+
+        changed = with_driver(spec(), train=train, cost=cost)
+        estimated = estimate(changed, segments(changed), 10, planned, 1)
+        assert estimated is not None
+        return estimated.total_s
+
+    # The mean filter size is 5, the first point's is 3.
+    ratio = seconds(lambda params, _rows: params["filter_size"]) / seconds(None)
+    assert ratio == pytest.approx(5 / 3, rel=0.2)
+
+
+def test_no_more_workers_are_counted_than_there_are_trials() -> None:
+    assert str(Estimate(0.0007, 12.4, 1)) == "measured on this machine: one trial 0.7 ms → about 12 s on 1 worker"
+    one = spec(GRID + "max_trials: 1")
+    estimated = preview_of(one, 64).estimate
+    assert estimated is not None
+    assert estimated.total_s >= estimated.trial_s
+
+
+def test_a_dry_run_starts_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("grid.yaml").write_text(GRID)
+    result = CliRunner().invoke(submit_app, ["grid.yaml", "--dry-run", "--json"])
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert (document["trials"], document["exact"]) == (10, True)
+    assert document["last"][-1] == {"number": 9, "params": {"learning_rate": 1e-7, "filter_size": 7}, "seed": 0}
+    assert [path.name for path in tmp_path.iterdir()] == ["grid.yaml"]
+
+
+def test_a_spec_comes_from_stdin_and_is_overridden() -> None:
+    arguments = ["-", "--dry-run", "--json", "--set", "parameters.filter_size.value=7"]
+    document = json.loads(CliRunner().invoke(submit_app, arguments, input=GRID).stdout)
+    assert document["trials"] == 2
+    assert document["first"][0]["params"]["filter_size"] == 7
+
+
+@pytest.mark.parametrize("content", [b"a: [", b"\xff\xfe", b"\0\1", b"name: x"])
+def test_a_bad_spec_is_bad_input(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_bytes(content)
+    for arguments, stdin in (([str(path)], b""), (["-"], content)):
+        result = CliRunner().invoke(submit_app, [*arguments, "--dry-run"], input=stdin)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert ("<stdin>" if stdin else "grid.yaml") in result.stderr
+
+
+@pytest.mark.parametrize("id_", ["../x", "latest", "", "a..b", "a/b", "x" * 101])
+def test_an_id_is_a_plain_name(id_: str, tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID)
+    result = CliRunner().invoke(submit_app, [str(path), "--dry-run", "--id", id_])
+    assert result.exit_code == 2
+    assert "--id" in result.stderr

@@ -1,0 +1,329 @@
+"""The command line as people use it: real processes, the embedded server, a terminal."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from optml_queue.embedded import down, is_running
+from tests.valkey_server import valkey_server
+
+pytestmark = pytest.mark.integration
+
+GRID = """
+name: small
+algorithm: lms
+parameters:
+  learning_rate: {values: [0.5, 1e-6, 5e-7, 1e-7]}
+  filter_size: {value: 5}
+"""
+SLOW = """
+name: slow
+algorithm: lms
+parameters:
+  learning_rate: {min: 1e-8, max: 1e-6, count: 8, scale: log}
+  filter_size: {value: 5}
+  epochs: {value: 1500}
+"""
+HOPELESS = """
+name: hopeless
+algorithm: lms
+parameters:
+  learning_rate: {min: 1e-8, max: 1e-6, count: 20}
+  filter_size: {value: 3000}
+"""
+LIMIT_S = 40.0
+
+
+def command(*arguments: str) -> list[str]:
+    program = "submit_main" if arguments[0].endswith(".yaml") else "main"
+    return [sys.executable, "-c", f"from optml_queue.cli.main import {program}; {program}()", *arguments]
+
+
+def environment(variables: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OPTML_", "COLUMNS", "LINES"))}
+    return {**clean, "TERM": "xterm", **variables}
+
+
+def optml(
+    folder: Path, *arguments: str, code: int = 0, variables: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(variables),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def has_ended(folder: Path) -> bool:
+    """Whether the folder's server ends by itself, soon after its last client."""
+    deadline = time.monotonic() + 10
+    while is_running(folder / "optml-results") and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not is_running(folder / "optml-results")
+
+
+@contextmanager
+def workplace(folder: Path) -> Iterator[Path]:
+    """A folder with the specs in it, whose server is ended whatever happens."""
+    for name, text in (("small", GRID), ("slow", SLOW), ("hopeless", HOPELESS)):
+        (folder / f"{name}.yaml").write_text(text)
+    try:
+        yield folder
+    finally:
+        down(folder / "optml-results")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    with workplace(tmp_path) as place:
+        yield place
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, object]]]:
+    """A folder in which an experiment has run, and the document that `--json` printed."""
+    with workplace(tmp_path_factory.mktemp("finished")) as place:
+        yield place, json.loads(optml(place, "small.yaml", "--json", "--id", "small-1").stdout)
+
+
+def test_submit_shows_progress_leaderboard_and_files(folder: Path) -> None:
+    done = optml(folder, "small.yaml")
+    assert re.search(r"small-\w+: 4/4  100 %", done.stderr)
+    assert re.search(r"^ +1 +\d +complete", done.stdout, re.MULTILINE)
+    assert "3 complete, 1 diverged" in done.stdout
+    (place,) = re.findall(r"Files: (\S+)", done.stdout)
+    with (folder / place / "results.csv").open() as file:
+        assert [row["state"] for row in csv.DictReader(file)].count("complete") == 3
+    assert has_ended(folder)
+
+
+def test_json_is_one_document_with_what_scripts_ask_for(finished: tuple[Path, dict[str, object]]) -> None:
+    folder, document = finished
+    assert document["experiment"] == "small-1"
+    assert document["state"] == "complete"
+    assert document["best"]["params"]["learning_rate"] in (1e-6, 5e-7)  # type: ignore[index]
+    assert Path(str(document["archive"])) == folder / "optml-results" / "small-1"
+    assert float(str(document["duration_s"])) > 0
+
+
+@pytest.mark.parametrize("place", [[], ["--archive", "optml-results"]], ids=["store", "archive alone"])
+def test_the_reading_verbs_tell_the_same_of_store_and_archive(
+    finished: tuple[Path, dict[str, object]], place: Sequence[str]
+) -> None:
+    folder, document = finished
+
+    def told(*arguments: str) -> object:
+        return json.loads(optml(folder, *arguments, *place, "--json").stdout)
+
+    assert [each["experiment"] for each in told("ls")] == ["small-1"]  # type: ignore[attr-defined]
+    assert told("best", "latest", "--top", "1")["points"][0] == {"rank": 1, **document["best"]}  # type: ignore[index,dict-item]
+    assert [each["number"] for each in told("trials", "small-1")] == [0, 1, 2, 3]  # type: ignore[attr-defined]
+    exported = optml(folder, "export", "latest", *place).stdout
+    assert exported == (folder / "optml-results" / "small-1" / "results.csv").read_text()
+
+
+def test_an_archive_is_enough_when_the_store_is_gone(finished: tuple[Path, dict[str, object]], tmp_path: Path) -> None:
+    folder, _ = finished
+    (tmp_path / "optml-results").mkdir()
+    (tmp_path / "optml-results" / "small-1").symlink_to(folder / "optml-results" / "small-1")
+    assert "small-1" in optml(tmp_path, "ls").stdout
+    assert "3 complete, 1 diverged" in optml(tmp_path, "status", "latest").stdout
+    assert not (tmp_path / "optml-results" / ".store").exists()
+    optml(tmp_path, "plot", "latest", "-o", "error.png")
+    assert (tmp_path / "error.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_wrong_id_names_the_near_one(finished: tuple[Path, dict[str, object]]) -> None:
+    assert "small-1" in optml(finished[0], "best", "smal-1", code=2).stderr
+
+
+def test_submitting_again_under_the_same_id_runs_nothing_twice(finished: tuple[Path, dict[str, object]]) -> None:
+    folder, _ = finished
+    again = json.loads(optml(folder, "small.yaml", "--json", "--id", "small-1").stdout)
+    assert again["counts"]["complete"] == 3
+    assert all(each["attempts"] == 1 for each in json.loads(optml(folder, "trials", "--json").stdout))
+    other = optml(folder, "small.yaml", "--id", "small-1", "--set", "parameters.filter_size.value=7", code=2)
+    assert "another spec" in other.stderr
+
+
+def test_detached_work_goes_on_until_down(folder: Path) -> None:
+    more = ("--set", "parameters.learning_rate.count=500", "--set", "parameters.epochs.value=200")
+    id_ = optml(folder, "slow.yaml", *more, "--detach", "--workers", "1").stdout.strip()
+    assert is_running(folder / "optml-results")
+    deadline = time.monotonic() + LIMIT_S
+    while not (status := json.loads(optml(folder, "status", id_, "--json").stdout))["counts"]["complete"]:
+        assert time.monotonic() < deadline
+    assert status["state"] == "running"
+    assert status["workers"] == 1
+    assert id_ in optml(folder, "status").stdout
+    assert "default" in optml(folder, "workers").stdout
+    assert "ended" in optml(folder, "down").stdout
+    assert not is_running(folder / "optml-results")
+    # The store's files remain, and every verb reads them again.
+    assert json.loads(optml(folder, "status", id_, "--json").stdout)["counts"]["complete"] >= 1
+    assert "end it first" in optml(folder, "rm", id_, "--yes", code=2).stderr
+    cancelled = json.loads(optml(folder, "cancel", id_, "--json").stdout)
+    assert cancelled["counts"]["queued"] == 0
+    assert "add --yes" in optml(folder, "rm", id_, code=2).stderr
+    optml(folder, "rm", id_, "--yes")
+    assert json.loads(optml(folder, "ls", "--json").stdout) == []
+    assert not (folder / "optml-results" / id_).exists()
+
+
+def test_an_interrupt_pauses_and_resume_goes_on(folder: Path) -> None:
+    with subprocess.Popen(
+        command("slow.yaml", "--workers", "1"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        while not re.search(r": [1-9]\d*/8", line := process.stderr.readline()):
+            assert line, "the experiment ended before it could be interrupted"
+        process.send_signal(signal.SIGINT)
+        _out, said = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    (resume,) = re.findall(r"    optml (resume \S+)", said)
+    assert has_ended(folder)
+    paused = json.loads(optml(folder, "status", "latest", "--json").stdout)
+    assert paused["state"] == "paused"
+    assert paused["counts"]["running"] == 0
+    assert 0 < paused["counts"]["complete"] < 8
+    resumed = json.loads(optml(folder, *resume.split(), "--json").stdout)
+    assert resumed["state"] == "complete"
+    assert resumed["counts"]["complete"] == 8
+    assert [each["attempts"] for each in json.loads(optml(folder, "trials", "--json").stdout)] == [1] * 8
+
+
+def test_what_fails_everywhere_ends_soon_with_its_error(folder: Path) -> None:
+    done = optml(folder, "hopeless.yaml", code=1)
+    assert "filter_size 3000 is too long" in done.stdout
+    trials = json.loads(optml(folder, "trials", "--json").stdout)
+    assert sum(each["state"] == "failed" for each in trials) <= 8
+    assert "driver.py" in optml(folder, "logs", "latest", "0").stdout
+    again = optml(folder, "retry", "latest", "0", code=1)
+    assert "1 trial of hopeless" in again.stderr
+    assert json.loads(optml(folder, "logs", "latest", "0", "--json").stdout)["attempts"][-1]["attempt"] == 2
+
+
+def test_one_trial_in_the_foreground(folder: Path) -> None:
+    assert "complete" in optml(folder, "run", "small.yaml", "--trial", "1").stdout
+    assert not (folder / "optml-results").exists()
+    failed = subprocess.run(
+        command("run", "hopeless.yaml", "--trial", "0", "--debug"),
+        cwd=folder,
+        env=environment(),
+        input="p params\nq\n",
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert failed.returncode == 1
+    assert "(Pdb)" in failed.stdout
+    assert "filter_size 3000 is too long" in failed.stderr
+
+
+def test_bad_input_starts_nothing(folder: Path) -> None:
+    (folder / "bad.yaml").write_text(GRID.replace("lms", "lsm"))
+    done = optml(folder, "bad.yaml", code=2)
+    assert "bad.yaml:3: algorithm" in done.stderr
+    assert done.stdout == ""
+    assert not (folder / "optml-results").exists()
+
+
+def test_what_does_not_answer_is_said_within_ten_seconds(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent_port = silent.getsockname()[1]
+        with socket.create_server(("127.0.0.1", 0)) as closed:
+            closed_port = closed.getsockname()[1]
+        for port, verb in ((closed_port, "small.yaml"), (silent_port, "ls")):
+            began_at = time.monotonic()
+            url = f"redis://:secret@127.0.0.1:{port}/0"
+            done = optml(folder, verb, code=3, variables={"OPTML_BROKER_URL": url})
+            assert time.monotonic() - began_at < 10
+            assert f"redis://127.0.0.1:{port}/0" in done.stderr
+            assert "secret" not in done.stderr
+    assert not (folder / "optml-results").exists()
+
+
+def test_a_cluster_has_its_own_workers(folder: Path) -> None:
+    with valkey_server() as server:
+        cluster = {"OPTML_BROKER_URL": server.url, "OPTML_ARCHIVE_URL": str(folder / "archive")}
+        assert "--workers" in optml(folder, "small.yaml", "--workers", "1", code=2, variables=cluster).stderr
+        with subprocess.Popen(
+            command("worker", "--processes", "1", "--log-level", "warning"), cwd=folder, env=environment(cluster)
+        ) as worker:
+            try:
+                document = json.loads(optml(folder, "small.yaml", "--json", variables=cluster).stdout)
+                assert document["counts"]["complete"] == 3
+                assert json.loads(optml(folder, "workers", "--json", variables=cluster).stdout)[0]["class"] == "default"
+            finally:
+                worker.terminate()
+        assert worker.returncode == 0
+    assert Path(document["archive"]) == folder / "archive" / document["experiment"]
+    # The cluster is gone; its archive tells what it did.
+    assert "3 complete" in optml(folder, "status", "latest", "--archive", "archive").stdout
+    assert not (folder / "optml-results").exists()
+
+
+def on_a_terminal(folder: Path, *arguments: str, columns: int = 80) -> tuple[int, str]:
+    """What a command writes to a terminal of that width, and its exit code."""
+    reader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    with subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment({"NO_COLOR": "1"}),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+    ) as process:
+        os.close(terminal)
+        written = b""
+        deadline = time.monotonic() + LIMIT_S
+        while time.monotonic() < deadline and select.select([reader], [], [], LIMIT_S)[0]:
+            try:
+                written += os.read(reader, 65_536)
+            except OSError:  # Linux says so when the last writer is gone
+                break
+        os.close(reader)
+    return process.returncode, written.decode()
+
+
+def test_a_terminal_gets_a_live_view_and_a_leaderboard_that_fit_it(folder: Path) -> None:
+    code, written = on_a_terminal(folder, "small.yaml")
+    assert code == 0
+    assert "━━━" in written
+    assert "4/4  100 %" in written
+    assert "\x1b[3" not in written, "NO_COLOR asks for no colours"
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", written).replace("\r", "\n").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.split()[:1] == ["rank"] for line in lines)
