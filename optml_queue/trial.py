@@ -61,7 +61,9 @@ class Attempt:
     traceback: str = ""
 
     def to_json(self) -> str:
-        return encode([self.attempt, self.worker, self.started_at, self.ended_at, self.reason, self.error, self.traceback])
+        return encode(
+            [self.attempt, self.worker, self.started_at, self.ended_at, self.reason, self.error, self.traceback]
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Attempt:
