@@ -107,6 +107,9 @@ class Store:
             raise UnreachableError("the store", self.url, f"it refuses the password ({error})") from error
         except (redis.ConnectionError, redis.TimeoutError) as error:
             raise UnreachableError("the store", self.url, str(error)) from error
+        except (redis.OutOfMemoryError, redis.ReadOnlyError) as error:
+            # Full, or a replica during a failover: it takes no writes now, and a result must wait until it does.
+            raise UnreachableError("the store", self.url, f"it takes no writes ({error})") from error
 
     def _run(self, script: str, x: str | None, *args: str | float) -> Any:
         with self._reaching():

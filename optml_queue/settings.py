@@ -1,0 +1,226 @@
+"""The installation's settings: the only reader of the environment (OPTML_*).
+
+What belongs to an experiment lives in its spec; what belongs to the installation lives here; no key is in both.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from optml_queue.broker import Broker, queue_name
+from optml_queue.errors import SettingsError, without_password
+
+PREFIX = "OPTML_"
+PARAMETER_PREFIX = "OPTML_PARAM_"  # a trial's own parameters, given to the commands it runs
+STORE_SCHEMES = ("redis", "rediss")
+BROKER_SCHEMES = (*STORE_SCHEMES, "sqs")
+ARCHIVE_SCHEMES = ("", "file", "s3")
+
+
+class Settings(BaseSettings):
+    """Where broker, store and archive are, and how patient workers are.
+
+    All three URLs None is the embedded mode: the command line starts a server of its own. Durations are in seconds.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+
+    broker_url: str | None = None
+    store_url: str | None = None
+    archive_url: str | None = None
+    results_dir: Path = Path("optml-results")
+    cache_dir: Path = Path("~/.cache/optml-queue")
+    resource_class: str = "default"
+
+    beat_s: float = Field(default=2.0, ge=0.1, le=60, allow_inf_nan=False)
+    lease_s: float = Field(default=10.0, ge=0.5, le=3600, allow_inf_nan=False)
+    # SQS hides a message for 12 hours at most.
+    visibility_s: float = Field(default=15.0, ge=1, le=43_200, allow_inf_nan=False)
+    grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
+
+    sqs_region: str | None = None
+    sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,40}$")
+    sqs_tls: bool | None = None
+
+    @field_validator("broker_url")
+    @classmethod
+    def _check_broker_url(cls, url: str | None) -> str | None:
+        return _checked(url, BROKER_SCHEMES)
+
+    @field_validator("store_url")
+    @classmethod
+    def _check_store_url(cls, url: str | None) -> str | None:
+        return _checked(url, STORE_SCHEMES)
+
+    @field_validator("archive_url")
+    @classmethod
+    def _check_archive_url(cls, url: str | None) -> str | None:
+        return _checked(url, ARCHIVE_SCHEMES)
+
+    @field_validator("resource_class")
+    @classmethod
+    def _check_resource_class(cls, name: str) -> str:
+        try:
+            queue_name(name)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
+        return name
+
+    @field_validator("results_dir", "cache_dir")
+    @classmethod
+    def _expand(cls, path: Path) -> Path:
+        return path.expanduser()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _store_beside_a_redis_broker(cls, values: dict[str, Any]) -> dict[str, Any]:
+        broker = values.get("broker_url")
+        if str(broker).startswith(("redis:", "rediss:")) and not values.get("store_url"):
+            return {**values, "store_url": broker}
+        return values
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.broker_url and not self.store_url:
+            raise ValueError(
+                "OPTML_STORE_URL must be set: SQS carries messages, but trials and results live in Redis or Valkey; "
+                "set it to redis://HOST:6379/0"
+            )
+        if self.store_url and not self.broker_url:
+            raise ValueError(
+                "OPTML_BROKER_URL must be set when OPTML_STORE_URL is; one server for both is the same URL twice"
+            )
+        if self.lease_s < 3 * self.beat_s:
+            raise ValueError(
+                f"OPTML_LEASE_S must be at least three times OPTML_BEAT_S, so that one late beat loses nothing; "
+                f"got {self.lease_s:g} and {self.beat_s:g}"
+            )
+        if self.visibility_s < self.lease_s:
+            raise ValueError(
+                f"OPTML_VISIBILITY_S must be at least OPTML_LEASE_S, got {self.visibility_s:g} and {self.lease_s:g}"
+            )
+        return self
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether nothing was said of a broker, so that the command line starts its own."""
+        return self.broker_url is None
+
+    @property
+    def archive(self) -> str:
+        """The archive's URL or folder: `archive_url`, else the results folder."""
+        return self.archive_url or str(self.results_dir)
+
+    @property
+    def broker(self) -> Broker:
+        """The broker. Raises SettingsError when none is set."""
+        if self.broker_url is None:
+            raise SettingsError(
+                "OPTML_BROKER_URL is not set: workers need the broker that trials are published to; "
+                "set it to redis://HOST:6379/0 or sqs://, or let `optml-submit` start its own"
+            )
+        return Broker(
+            self.broker_url,
+            visibility_s=self.visibility_s,
+            region=self.sqs_region,
+            queue_prefix=self.sqs_queue_prefix,
+            tls=self.sqs_tls,
+        )
+
+    @property
+    def store(self) -> str:
+        """The store's URL. Raises SettingsError when none is set."""
+        if self.store_url is None:
+            raise SettingsError("OPTML_STORE_URL is not set; set it to redis://HOST:6379/0")
+        return self.store_url
+
+
+def _checked(url: str | None, schemes: tuple[str, ...]) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"is not a URL ({error})") from None
+    if parts.scheme not in schemes:
+        known = ", ".join(f"{scheme}://" if scheme else "a folder" for scheme in schemes)
+        raise ValueError(f"must begin with one of: {known}")
+    if parts.scheme in STORE_SCHEMES and not parts.hostname:
+        raise ValueError(f"names no host; write {parts.scheme}://HOST:6379/0")
+    if port == 0:
+        raise ValueError("has port 0")
+    if parts.scheme in STORE_SCHEMES and not (parts.path.strip("/") or "0").isdecimal():
+        raise ValueError(f"must end with the number of a database, as in {parts.scheme}://HOST:6379/0")
+    if parts.scheme == "s3" and not parts.hostname:
+        raise ValueError("names no bucket; write s3://BUCKET/PREFIX")
+    return url
+
+
+def read_settings(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings that `environment` (default: the process's) holds, `overrides` before it.
+
+    Raises SettingsError naming the variable, the rule it breaks, its value (passwords left out) and what to do.
+    """
+    variables = os.environ if environment is None else environment
+    _refuse_unknown(variables)
+    values: dict[str, Any] = {}
+    for field in Settings.model_fields:
+        text = variables.get(_variable(field), "")
+        if text.strip():
+            values[field] = text.strip()
+    try:
+        return Settings(**{**values, **overrides})
+    except ValidationError as error:
+        raise SettingsError("\n".join(_said(item) for item in error.errors())) from None
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return read_settings()
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """The variables that give a child process these settings. Holds passwords: for a child's environment only."""
+    values = settings.model_dump(exclude_none=True)
+    return {_variable(field): str(value) for field, value in values.items() if value != ""}
+
+
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()
+
+
+def _refuse_unknown(variables: Mapping[str, str]) -> None:
+    known = [_variable(field) for field in Settings.model_fields]
+    for name in sorted(variables):
+        if name.startswith(PREFIX) and not name.startswith(PARAMETER_PREFIX) and name not in known:
+            fields = list(Settings.model_fields)
+            near = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), fields, n=1)
+            advice = f"did you mean {_variable(near[0])}?" if near else f"known are {', '.join(known)}"
+            raise SettingsError(f"{name}: no such setting; {advice}")
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if not error["loc"]:
+        return message
+    field = str(error["loc"][0])
+    shown = _without_secrets(error["input"]) if field.endswith("_url") else error["input"]
+    return f"{_variable(field)}: {message}, got {str(shown)!r}"
+
+
+def _without_secrets(url: str) -> str:
+    try:
+        return without_password(url)
+    except ValueError:  # not a URL: where a password would stand cannot be told
+        return "(not shown)"

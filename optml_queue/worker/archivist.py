@@ -1,0 +1,102 @@
+"""The archivist: a thread of the control process that writes what finished into the archive.
+
+A slow archive stalls nobody but the archive.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Iterable
+
+from optml_queue.archive import open_archive
+from optml_queue.errors import NotFoundError, OptmlError
+from optml_queue.results import consolidate, write_parts
+from optml_queue.store import Store
+
+logger = logging.getLogger(__name__)
+
+LOOK_S = 1.0
+REST_S = 0.1  # news come with every advance: hundreds a second, when trials are short
+PART_AGE_S = 60.0  # the longest that a result waits for its part to fill
+
+
+class Archivist(threading.Thread):
+    """Writes parts of running experiments, and the final files of those that are over."""
+
+    def __init__(self, store: Store, archive_url: str) -> None:
+        super().__init__(name="archivist", daemon=True)
+        self._store = store
+        self._archive_url = archive_url
+        self._lock = threading.Lock()
+        self._watched: dict[str, float] = {}  # experiment → when its last part was forced out
+        self._news = threading.Event()
+
+    def watch(self, experiments: Iterable[str]) -> None:
+        """Look after these experiments until they are over and archived, beginning now."""
+        with self._lock:
+            for experiment in experiments:
+                self._watched.setdefault(experiment, time.monotonic())
+        self._news.set()
+
+    def run(self) -> None:
+        """Look after the watched experiments for ever."""
+        self._recall()
+        _warm_up()
+        while True:
+            self._news.wait(LOOK_S)
+            self._news.clear()
+            with self._lock:
+                watched = list(self._watched)
+            for experiment in watched:
+                self._look_after(experiment)
+            time.sleep(REST_S)
+
+    def _recall(self) -> None:
+        """Take up what an archivist before this one left unfinished."""
+        try:
+            self.watch(found.id for found in self._store.experiments() if not found.is_consolidated)
+        except OptmlError as error:
+            logger.warning("archive: cannot list experiments yet: %s", error)
+
+    def _look_after(self, experiment: str) -> None:
+        try:
+            if self._archive(experiment):
+                self._forget(experiment)
+        except NotFoundError:
+            self._forget(experiment)
+        except OptmlError as error:
+            logger.warning("archive of %s: %s; trying again", experiment, error)
+        except Exception:
+            # One experiment that cannot be archived must not keep the others from it.
+            logger.exception("archive of %s failed; trying again", experiment)
+
+    def _archive(self, experiment: str) -> bool:
+        """Write what there is; whether the experiment is over and wholly archived."""
+        found = self._store.experiment(experiment)
+        if found.is_consolidated:
+            return True
+        archive = open_archive(self._archive_url)
+        due = found.is_over or time.monotonic() - self._watched[experiment] > PART_AGE_S
+        write_parts(self._store, archive, experiment, force=due)
+        if due:
+            self._watched[experiment] = time.monotonic()
+        if not found.is_over:
+            return False
+        consolidate(self._store, archive, experiment)
+        return True
+
+    def _forget(self, experiment: str) -> None:
+        with self._lock:
+            self._watched.pop(experiment, None)
+
+
+def _warm_up() -> None:
+    """Import what the final files need before there is anything to write: experiments then end half a second sooner."""
+    for module in ("matplotlib.figure", "matplotlib.backends.backend_agg"):
+        try:
+            importlib.import_module(module)
+        except ImportError:
+            logger.exception("%s is missing: figures cannot be drawn", module)

@@ -1,0 +1,111 @@
+"""The control process: advances experiments, ends attempts whose lease ran out, has results archived.
+
+A plain loop, no Celery consumer. Any number of them may run at once; one that dies is missed for a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from optml_queue.errors import NotFoundError, OptmlError, UnreachableError
+from optml_queue.experiments import advance
+from optml_queue.publish import Publisher
+from optml_queue.worker.archivist import Archivist
+
+if TYPE_CHECKING:
+    from optml_queue.worker.application import Application
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 1.0
+PAUSE_S = 0.5  # before an unreachable store or broker is tried again
+
+
+class _StopWaiting(BaseException):
+    """Raised by the signal handler while the loop only waits."""
+
+
+class Control:
+    """The loop."""
+
+    def __init__(self, app: Application) -> None:
+        self._store = app.store
+        self._publisher = Publisher(app)
+        self._archivist = Archivist(app.store, app.settings.archive)
+        self._is_stopping = False
+        self._is_waiting = False
+        self._ticked_at = float("-inf")
+        self._unreachable_said = ""
+
+    def run(self) -> None:
+        """Go on until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self._archivist.start()
+        while not self._is_stopping:
+            try:
+                self._step()
+                self._unreachable_said = ""
+            except _StopWaiting:
+                break
+            except UnreachableError as error:
+                self._say_unreachable(error)
+                time.sleep(PAUSE_S)
+            except Exception:
+                # Nothing that goes wrong may end the process that everything waits for.
+                logger.exception("control failed; going on")
+                time.sleep(PAUSE_S)
+        self._publisher.close()
+
+    def _step(self) -> None:
+        """Tick when it is time, else advance the experiment that wants it, or wait for one."""
+        rest_s = self._ticked_at + TICK_S - time.monotonic()
+        if rest_s <= 0:
+            self._ticked_at = time.monotonic()
+            self._tick()
+        elif experiment := self._wait(rest_s):
+            self._advance(experiment)
+
+    def _wait(self, limit_s: float) -> str | None:
+        self._is_waiting = True
+        try:
+            return None if self._is_stopping else self._store.wanted(limit_s)
+        finally:
+            self._is_waiting = False
+
+    def _tick(self) -> None:
+        for experiment, number in self._store.expire():
+            logger.warning("trial %d of %s lost its worker", number, experiment)
+        for experiment in self._store.active():
+            if self._is_stopping:
+                return
+            self._advance(experiment)
+
+    def _advance(self, experiment: str) -> None:
+        try:
+            advance(self._store, self._publisher.publish, experiment)
+        except UnreachableError:
+            raise
+        except NotFoundError:
+            return  # removed meanwhile
+        except OptmlError as error:
+            logger.error("%s cannot be advanced: %s", experiment, error)
+        except Exception:
+            # One experiment's fault must not stop the others.
+            logger.exception("%s cannot be advanced", experiment)
+        self._archivist.watch([experiment])
+
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        self._is_stopping = True
+        if self._is_waiting:
+            self._is_waiting = False
+            raise _StopWaiting
+
+    def _say_unreachable(self, error: UnreachableError) -> None:
+        if str(error) != self._unreachable_said:
+            logger.warning("%s; trying again", error)
+        self._unreachable_said = str(error)

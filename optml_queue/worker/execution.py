@@ -1,0 +1,188 @@
+"""One attempt in a worker's child process: from `begin` to `finish` or `release`."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_never
+
+from optml_queue.archive import open_archive
+from optml_queue.archive.dataset import fetch
+from optml_queue.data import load
+from optml_queue.driver import ActiveTrial, Order
+from optml_queue.errors import AttemptEndedError, UnreachableError
+from optml_queue.runner import AttemptFailedError, run_attempt
+from optml_queue.spec import Spec
+from optml_queue.store import Assignment, Declined, Store
+from optml_queue.trial import Reason, TrialResult, TrialState, digest
+from optml_queue.worker.message import TrialCall
+from optml_queue.worker.patience import patiently
+from optml_queue.worker.recent import Finished, RecentResults
+
+if TYPE_CHECKING:
+    from optml_queue.settings import Settings
+    from optml_queue.worker.application import Application
+
+logger = logging.getLogger(__name__)
+
+ASK_S = 0.5  # a driver may ask `should_stop` in its innermost loop; the store is asked this often
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
+
+
+class Execution:
+    """What a child process keeps between attempts: the store's client, specs, data (see `optml_queue.data`)."""
+
+    def __init__(self, settings: Settings, store: Store) -> None:
+        self._settings = settings
+        self._store = store
+        self._recent = RecentResults(store)
+        self._spec = lru_cache(maxsize=32)(self._read_spec)
+
+    def run(self, call: TrialCall, *, token: str, worker: str) -> str:
+        """Run the trial if the store says so; how it went, in a few words."""
+        patiently(self._recent.watch, "the worker's first trial")
+        answer = patiently(partial(self._begin, call, token, worker), f"the begin of trial {call.number}")
+        if isinstance(answer, Declined):
+            return f"declined: {answer.why}"
+        return Attempt(self, call, token, answer).run()
+
+    def _begin(self, call: TrialCall, token: str, worker: str) -> Assignment | Declined:
+        return self._store.begin(
+            call.experiment, call.number, call.generation, digest(call.params), token, worker, self._settings.lease_s
+        )
+
+    def _read_spec(self, experiment: str) -> Spec:
+        return Spec.from_json(patiently(partial(self._store.spec, experiment), f"the spec of {experiment}"))
+
+    def _fetch(self, content: str) -> Path:
+        return fetch(open_archive(self._settings.archive), content, self._settings.cache_dir)
+
+    # What an attempt needs of its process
+
+    @property
+    def store(self) -> Store:
+        return self._store
+
+    def train(self, trial: ActiveTrial, experiment: str) -> TrialResult:
+        """Train; raises whatever makes the attempt fail."""
+        spec = self._spec(experiment)
+        data = load(spec.data, self._fetch)
+        return run_attempt(spec.driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal)
+
+    def metric(self, experiment: str) -> str:
+        """The name of the metric that trials of an experiment report."""
+        return self._spec(experiment).metric
+
+    def keep(self, finished: Finished) -> None:
+        """Remember a result that the store accepted, in case it forgets it."""
+        self._recent.keep(finished)
+
+
+class Attempt:
+    """One attempt that the store agreed to."""
+
+    def __init__(self, execution: Execution, call: TrialCall, token: str, assignment: Assignment) -> None:
+        self._execution = execution
+        self._store = execution.store
+        self._experiment, self._number, self._token = call.experiment, call.number, token
+        self._assignment = assignment
+        self._last_order = Order.OK
+        self._asked_at = time.monotonic()
+        self._last_value: float | None = None
+
+    def run(self) -> str:
+        """Train and tell the store what came of it."""
+        assignment = self._assignment
+        trial = ActiveTrial(
+            number=self._number,
+            params=assignment.params,
+            seed=assignment.seed,
+            attempt=assignment.attempt,
+            on_report=self._report,
+            order=self._order,
+            on_log=self._log,
+        )
+        try:
+            return self._finish(self._execution.train(trial, self._experiment))
+        except AttemptEndedError as ended:
+            return self._obey(Order(ended.order))
+        except AttemptFailedError as failed:
+            return self._fail(failed.reason, failed.error, failed.traceback)
+        except MemoryError:
+            return self._fail(Reason.OUT_OF_MEMORY, "out of memory", "")
+        except Exception as error:  # noqa: BLE001 — told to the store
+            # Before the driver ran: a spec, an algorithm or data that cannot be loaded here.
+            return self._fail(Reason.ERROR, f"{type(error).__name__}: {error}", traceback.format_exc())
+
+    def _finish(self, result: TrialResult) -> str:
+        answer = patiently(
+            partial(self._store.finish, self._experiment, self._number, self._token, result),
+            f"the result of trial {self._number}",
+        )
+        if answer == "accepted":
+            self._execution.keep(Finished(self._experiment, self._number, self._token, result))
+        shown = " ".join(f"{name}={value:.6g}" for name, value in result.metrics.items())
+        return f"{result.state} ({answer}) {shown}" if answer != "accepted" else f"{result.state} {shown}"
+
+    def _fail(self, reason: Reason, error: str, trace: str) -> str:
+        delay_s = min(FIRST_RETRY_S * 2 ** (self._assignment.attempt - 1), LONGEST_RETRY_S)
+        logger.info("trial %d of %s: %s: %s", self._number, self._experiment, reason, error)
+        return self._release(reason, failed=True, error=error, trace=trace, delay_s=delay_s)
+
+    def _obey(self, order: Order) -> str:
+        match order:
+            case Order.STOP:
+                value = {} if self._last_value is None else {self._execution.metric(self._experiment): self._last_value}
+                return self._finish(TrialResult(TrialState.STOPPED_EARLY, value, "stopped early"))
+            case Order.CANCEL:
+                return self._release(Reason.CANCELLED, failed=False)
+            case Order.RELEASE | Order.OK:
+                return self._release(Reason.RELEASED, failed=False)
+            case Order.ABORT:
+                return "aborted: the trial is no longer this worker's"
+        assert_never(order)
+
+    def _release(self, reason: Reason, *, failed: bool, error: str = "", trace: str = "", delay_s: float = 0.0) -> str:
+        release = partial(
+            self._store.release,
+            self._experiment,
+            self._number,
+            self._token,
+            reason,
+            failed=failed,
+            error=error,
+            traceback=trace,
+            delay_s=delay_s,
+        )
+        state = patiently(release, f"the end of trial {self._number}")
+        return f"{reason}: now {state}; {error}" if error else f"{reason}: now {state}"
+
+    # What the driver calls
+
+    def _report(self, step: int, value: float) -> Order:
+        self._last_value = value
+        report = partial(self._store.report, self._experiment, self._number, self._token, step, value)
+        return patiently(report, f"a report of trial {self._number}")
+
+    def _order(self) -> Order:
+        now = time.monotonic()
+        if self._last_order is Order.OK and now - self._asked_at >= ASK_S:
+            self._asked_at = now
+            ask = partial(self._store.beat, self._experiment, self._number, self._token, 0.0)
+            self._last_order = patiently(ask, f"trial {self._number}")
+        return self._last_order
+
+    def _log(self, message: str) -> None:
+        try:
+            self._store.log(self._experiment, self._number, message)
+        except UnreachableError as error:
+            logger.warning("a log line of trial %d was lost: %s", self._number, error)
+
+
+@lru_cache(maxsize=1)
+def execution_of(app: Application) -> Execution:
+    """This process's execution. Called in children only, so none is inherited by a fork."""
+    return Execution(app.settings, app.store)

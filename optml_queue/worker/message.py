@@ -1,0 +1,56 @@
+"""A trial's message as workers read it. Anyone who can write to the broker can send one: nothing in it is trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from optml_queue.trial import Params, encode
+
+NUMBER_MAX = 2**53
+EXPERIMENT_MAX = 100  # characters of an experiment's id
+PARAMS_MAX = 65_536  # characters of a point's JSON
+
+
+@dataclass(frozen=True, slots=True)
+class TrialCall:
+    """The arguments of the task."""
+
+    experiment: str
+    number: int
+    params: Params
+    generation: int
+
+
+def read_message(args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrialCall | None:
+    """The call that a message's arguments make; None when they are not a trial's."""
+    if len(args) != 3 or set(kwargs) != {"generation"}:
+        return None
+    experiment, number, params = args
+    generation = kwargs["generation"]
+    if not isinstance(experiment, str) or not 0 < len(experiment) <= EXPERIMENT_MAX:
+        return None
+    if not (_is_count(number) and _is_count(generation) and _is_point(params)):
+        return None
+    return TrialCall(experiment, number, params, generation)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < NUMBER_MAX
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, dict) and len(encode(value)) <= PARAMS_MAX
+
+
+def token_of(delivery_tag: str, worker: str, pid: int | None = None) -> str:
+    """What fences an attempt: this delivery in this process (default: the present one) of this worker.
+
+    The worker's main process computes the same token for its child. A message delivered again has the same tag, and
+    an SQS receipt is hundreds of characters long: hence the process, and the digest.
+    """
+    text = f"{delivery_tag}@{worker}/{os.getpid() if pid is None else pid}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

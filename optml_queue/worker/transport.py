@@ -1,0 +1,80 @@
+"""Kombu's Redis transport, quicker and harder to kill.
+
+- One redis client a channel: kombu makes a new one for every append and acknowledgement, a fifth of a worker's time.
+- A channel that is closed twice while the server is away raises a connection error, which Celery answers by
+  connecting again, instead of an AttributeError, which ends the worker.
+- A message that is not one is dropped and said, instead of ending the worker.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from queue import Empty
+from typing import Any
+
+import redis
+from kombu.transport import redis as kombu_redis
+
+logger = logging.getLogger(__name__)
+
+
+class Channel(kombu_redis.Channel):
+    """A channel that keeps its client for commands."""
+
+    _commands: redis.Redis | None = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: redis.Redis | None = None) -> Iterator[redis.Redis]:
+        """The client given, else the channel's own."""
+        if client is None:
+            client = self._commands = self._commands or self._create_client()
+        yield client
+
+    def _disconnect_pools(self) -> None:
+        # Called on closing and after a fork: the client's pool is gone, and with it the client's use.
+        self._commands = None
+        super()._disconnect_pools()
+
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        if self.connection is None or self.connection.client is None:
+            raise redis.ConnectionError("the channel's connection was closed")
+        parameters: dict[str, Any] = super()._connparams(asynchronous)
+        return parameters
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except (Empty, *self.connection_errors):
+            raise
+        except Exception as error:  # noqa: BLE001 — logged
+            # Already taken from the queue: to raise would end the worker and help nobody.
+            logger.warning("dropped a message that cannot be read: %s: %s", type(error).__name__, error)
+            raise Empty from None
+
+
+class Transport(kombu_redis.Transport):
+    """The transport that `broker_transport` names; it serves redis:// and rediss:// URLs."""
+
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        if not is_message(message):
+            logger.warning("dropped a message on %s that did not come through Celery", queue)
+            return
+        super()._deliver(message, queue)
+
+
+def is_message(message: Any) -> bool:
+    """Whether kombu can make a message of what was in the queue."""
+    if not isinstance(message, dict) or not isinstance(message.get("headers", {}), dict):
+        return False
+    properties = message.get("properties")
+    return (
+        isinstance(properties, dict)
+        and isinstance(properties.get("delivery_tag"), str)
+        and isinstance(properties.get("delivery_info"), dict)
+        and {"exchange", "routing_key"} <= properties["delivery_info"].keys()
+        and isinstance(message.get("body"), str)
+    )

@@ -1,0 +1,171 @@
+"""Real workers for tests: a supervisor with its children, on a broker and store that the test started."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from optml_queue.archive import open_archive
+from optml_queue.driver import load_driver
+from optml_queue.experiments import submit
+from optml_queue.spec import Spec, parse_spec
+from optml_queue.store import Experiment, Store
+from optml_queue.trial import Trial
+
+SUPERVISE = """
+import sys
+from optml_queue.worker.supervisor import supervise
+sys.exit(supervise(int(sys.argv[1])))
+"""
+
+# An algorithm that does what its parameters say: sleep, raise, die, or hold the interpreter in C code.
+DRIVER = """
+from optml_queue.driver import Metric, Parameter
+from .functions import behave
+
+PARAMETERS = (
+    Parameter("value", float, 0.0),
+    Parameter("sleep_s", float, 0.0),
+    Parameter("fails", int, 0, help="attempts that raise"),
+    Parameter("dies_of", int, 0, help="the signal that the process sends itself"),
+    Parameter("deaths", int, 1, help="attempts that die"),
+    Parameter("polite", bool, False, help="asks whether to stop"),
+    Parameter("marks", str, "", help="a folder that gets a file for each attempt"),
+)
+METRICS = (Metric("nmse"),)
+DATA = ("sunspots",)
+
+
+def train(trial):
+    return {"nmse": behave(trial)}
+"""
+FUNCTIONS = """
+import os
+import time
+from pathlib import Path
+
+
+def behave(trial):
+    params = trial.params
+    if params["marks"]:
+        (Path(params["marks"]) / f"{trial.number}.{trial.attempt}").write_text(str(os.getpid()))
+    if params["dies_of"] and trial.attempt <= params["deaths"]:
+        os.kill(os.getpid(), params["dies_of"])
+    if trial.attempt <= params["fails"]:
+        raise ValueError(f"attempt {trial.attempt} fails")
+    end = time.monotonic() + params["sleep_s"]
+    while (rest := end - time.monotonic()) > 0:
+        if not params["polite"]:
+            time.sleep(rest)
+        elif trial.should_stop():
+            trial.report(0, 1.0)
+        else:
+            time.sleep(0.02)
+    return params["value"] ** 2 + 1 / 3
+"""
+
+
+def write_algorithm(folder: Path) -> Path:
+    """The algorithm `obedient` inside `folder`."""
+    algorithm = folder / "obedient"
+    algorithm.mkdir(exist_ok=True)
+    (algorithm / "driver.py").write_text(DRIVER)
+    (algorithm / "functions.py").write_text(FUNCTIONS)
+    return algorithm
+
+
+class Cluster:
+    """A supervisor process, the store it uses, and what a test wants to know of both."""
+
+    def __init__(self, environment: Mapping[str, str], folder: Path, processes: int) -> None:
+        self.environment = dict(environment)
+        self.folder = folder
+        self.algorithm = write_algorithm(folder)
+        self.log = folder / "workers.log"
+        self.store = Store.from_url(environment.get("OPTML_STORE_URL", environment["OPTML_BROKER_URL"]), retries=20)
+        self._processes = processes
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start the supervisor and wait until its workers beat."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPTML_")}
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", SUPERVISE, str(self._processes)],
+                env=inherited | {"OPTML_ARCHIVE_URL": str(self.folder / "archive")} | self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        self.until(lambda: len(self.store.workers()) >= self._processes, "workers that beat")
+
+    def stop(self) -> int:
+        """SIGTERM, and the exit code."""
+        if self.process is None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(30)
+        finally:
+            self.process = None
+
+    def submit(self, parameters: str, more: str = "", name: str = "test") -> str:
+        """Submit a grid over the obedient algorithm; its id. `parameters` are lines of YAML, indented by two."""
+        text = f"name: {name}\nalgorithm: obedient\nmethod: grid\nparameters:\n{parameters}\n{more}\n"
+        spec = parse_spec(text, "test.yaml", self.folder, drivers={"obedient": load_driver(self.algorithm)})
+        # Workers do not know the name: they load the folder.
+        return self.submit_spec(replace(spec, algorithm=str(self.algorithm)))
+
+    def submit_spec(self, spec: Spec) -> str:
+        """Submit any spec; its id."""
+        return submit(self.store, open_archive(str(self.folder / "archive")), spec)
+
+    def end(self, experiment: str, limit_s: float = 40.0) -> Experiment:
+        """Wait until the experiment is over."""
+        self.until(lambda: self.store.experiment(experiment).is_over, f"the end of {experiment}", limit_s)
+        return self.store.experiment(experiment)
+
+    def trials(self, experiment: str) -> list[Trial]:
+        return list(self.store.stream(experiment))
+
+    def until(self, true: Callable[[], bool], what: str, limit_s: float = 40.0) -> None:
+        """Wait for something to become true; the workers' log is shown when it does not."""
+        deadline = time.monotonic() + limit_s
+        while not true():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no {what} in {limit_s} s; the workers say:\n{self.log.read_text()[-6000:]}")
+            time.sleep(0.02)
+
+    def mains(self) -> dict[str, int]:
+        """The workers' main processes by the workers' names."""
+        return {worker.name: int(worker.facts["pid"]) for worker in self.store.workers()}
+
+    def marked(self, marks: Path, name: str) -> int:
+        """Wait for the attempt `<number>.<attempt>` to begin; the process it runs in."""
+        mark = marks / name
+        self.until(lambda: mark.exists() and bool(mark.read_text()), f"attempt {name}")
+        return int(mark.read_text())
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that `pid` is the parent of."""
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+@contextmanager
+def cluster(environment: Mapping[str, str], folder: Path, processes: int = 2) -> Iterator[Cluster]:
+    """Running workers, stopped on leaving."""
+    running = Cluster(environment, folder, processes)
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        running.store.close()
