@@ -49,7 +49,7 @@ bench: $(DEV)  ## serial against queued, into benchmarks/results
 
 lock: $(DEV)  ## choose the newest versions anew
 	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -o requirements.lock
-	printf 'hatchling>=1.27\neditables\nuv\n' | $(COMPILE) --extra dev --extra monitor \
+	printf 'hatchling>=1.27\neditables\nuv\n' | $(COMPILE) --extra dev --extra monitor --extra sklearn --extra tensorflow \
 		--constraint requirements.lock -o requirements-dev.lock
 
 clean:  ## remove all that make, tests and tools made here

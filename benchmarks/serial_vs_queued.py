@@ -38,7 +38,7 @@ from optml_queue.embedded import Session, join
 from optml_queue.experiments import submit
 from optml_queue.runner import run_serial
 from optml_queue.search import segments
-from optml_queue.spec import Spec, load_spec
+from optml_queue.spec import Algorithm, Spec, load_spec
 from optml_queue.store import Store
 from optml_queue.trial import Trial, encode
 
@@ -197,8 +197,8 @@ def measured_spec(options: argparse.Namespace) -> Iterator[Spec]:
     with tempfile.TemporaryDirectory(prefix="optml-benchmark-") as temporary:
         folder = Path(temporary) / "sleeping"
         shutil.copytree(SLEEPING, folder, ignore=shutil.ignore_patterns("__pycache__"))
-        (folder / "replaced.json").write_text(json.dumps({"algorithm": spec.algorithm, "sleep_s": options.sleep}))
-        yield replace(spec, algorithm=str(folder))
+        (folder / "replaced.json").write_text(json.dumps({"algorithm": spec.code.name, "sleep_s": options.sleep}))
+        yield replace(spec, code=Algorithm(str(folder)))
 
 
 def numbers_of(spec: Spec) -> list[int]:

@@ -6,35 +6,41 @@ train, test error). `driver.py` oversees one configuration and declares, at modu
     PARAMETERS: tuple[Parameter, ...]            names, types, defaults, bounds
     METRICS:    tuple[Metric, ...]               the first is the default one
     DATA:       tuple[str, ...]                  kinds of data it takes; the first is the default
-    def train(trial: ActiveTrial) -> Mapping[str, float]      every declared metric by name
+    def train(trial: ActiveTrial) -> Mapping[str, float]      every metric by name
     def cost(params: Params, rows: int) -> float              optional: relative work of a point
+    def check(params: Params) -> Mapping[str, str]            optional: what is wrong with a point
+    def prepare() -> None                                     optional: import what `train` will need
 
-Loading a driver runs both files, so they import heavy libraries inside the functions that need them. They
-import each other, and files beside them, relative to the folder: `from .functions import initialise`.
+Loading a driver runs driver.py, so it imports heavy libraries inside the functions that need them. The files of
+a folder import each other relative to it: `from .functions import initialise`.
+
+A process that will run trials may call `prepare` once, in a thread, as soon as it knows the algorithm: libraries
+load while the queue is asked and data are read. `train` may be called before it has returned, or without it, and
+must not need it. What `prepare` raises is left to `train` to raise again.
+
+`check` gets a point with its defaults and returns a message for every parameter that is wrong, as the end of a
+sentence about it: "must be …, got …". An algorithm that has it takes parameters which PARAMETERS does not declare,
+because which ones there are depends on others; `check` names those that are not known. It is asked while a spec is
+read, where the libraries of the algorithm may be missing: it lets pass what it cannot judge.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
 import inspect
 import math
 import re
-import sys
-import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from enum import StrEnum
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, SourceFileLoader
-from importlib.util import spec_from_file_location
 from pathlib import Path
 from threading import RLock
 from types import ModuleType
 from typing import Any, TypeVar
 
 from optml_queue.errors import AttemptEndedError, DriverError
+from optml_queue.sources import SourcePackage
 from optml_queue.trial import Params, ParamValue
 
 T = TypeVar("T")
@@ -66,11 +72,12 @@ class Goal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A figure a trial is judged by."""
+    """A figure a trial is judged by. An `optional` one is left out of the answer where the data have no such figure."""
 
     name: str
     goal: Goal = Goal.MINIMIZE
     help: str = ""
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class Parameter:
     """One hyper-parameter as a driver declares it. A default of None means that the spec must give it.
 
     `minimum` and `maximum` are allowed values themselves, `above` is not. Numbers only; all must be finite.
+    `items` is the kind of a list's items; then the bounds are those of each.
     """
 
     name: str
@@ -88,6 +96,7 @@ class Parameter:
     maximum: float | None = None
     above: float | None = None
     choices: tuple[ParamValue, ...] = ()
+    items: type | None = None
 
     def problem(self, value: object) -> str:
         """Which rule a value breaks, as the end of a sentence about it; "" when it may be used."""
@@ -95,6 +104,10 @@ class Parameter:
             return f"must be {_KIND_WORDS[self.kind]}, got {value!r}"
         if self.choices and value not in self.choices:
             return f"must be one of {', '.join(map(repr, self.choices))}, got {value!r}"
+        if isinstance(value, list) and self.items is not None:
+            item = replace(self, kind=self.items, choices=(), items=None)
+            problem = next(filter(None, map(item.problem, value)), "")
+            return f"is a list whose items {problem}" if problem else ""
         if isinstance(value, int | float) and self.kind is not bool:
             return self._range_problem(value)
         return ""
@@ -122,7 +135,10 @@ def _is_of_kind(value: object, kind: type) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """A loaded algorithm. `digest` is the SHA-256 of its source files, sorted by name."""
+    """A loaded algorithm, or a program or command in its place; `title` is what messages call it.
+
+    `digest` is the SHA-256 of its source files, sorted by name.
+    """
 
     name: str
     path: Path
@@ -132,6 +148,13 @@ class Driver:
     data: tuple[str, ...]
     train: Callable[[ActiveTrial], Mapping[str, float]]
     cost: Callable[[Params, int], float] | None = None
+    prepare: Callable[[], None] | None = None
+    check: Callable[[Params], Mapping[str, str]] | None = None
+    kind: str = "algorithm"
+
+    @property
+    def title(self) -> str:
+        return f"{self.kind} {self.name}"
 
     def complete(self, params: Params) -> Params:
         """The parameters of a point and the defaults of all others; lists are copies."""
@@ -165,12 +188,26 @@ def _no_log(_message: str) -> None:
     return None
 
 
+def _no_checkpoint(_state: Mapping[str, Any]) -> Order:
+    return Order.OK
+
+
+def _no_restore() -> dict[str, Any] | None:
+    return None
+
+
+def _no_artifact(_path: Path) -> None:
+    return None
+
+
 @dataclass(slots=True)
 class ActiveTrial:
     """One running trial as its driver sees it.
 
     `data` is what `optml_queue.data` loaded for the spec's `data:`, shared within the process: read only.
     `metric` is what the spec judges by, and so what `report` is about; "" stands for the first one declared.
+    `threads` is the worker's share of the machine's cores: libraries with threads of their own start as many.
+    What is kept (checkpoints, artifacts, lines of the log) is kept by the worker; a trial without one keeps nothing.
     """
 
     number: int
@@ -182,12 +219,55 @@ class ActiveTrial:
     order: Callable[[], Order] = field(default=_no_order, repr=False)
     on_log: Callable[[str], None] = field(default=_no_log, repr=False)
     metric: str = ""
+    threads: int = 1
+    on_checkpoint: Callable[[Mapping[str, Any]], Order] = field(default=_no_checkpoint, repr=False)
+    on_restore: Callable[[], dict[str, Any] | None] = field(default=_no_restore, repr=False)
+    on_artifact: Callable[[Path], None] = field(default=_no_artifact, repr=False)
+    scratch_root: Path | None = field(default=None, repr=False)
+    _scratch: Path | None = field(default=None, init=False, repr=False, compare=False)
 
     def report(self, step: int, value: float) -> None:
         """Record the metric at `step`. Raises AttemptEndedError when the attempt was told to end."""
-        order = self.on_report(step, float(value))
-        if order is not Order.OK:
-            raise AttemptEndedError(order)
+        _obey(self.on_report(step, float(value)))
+
+    def checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Keep what a later attempt needs to go on from here, in place of the checkpoint before it.
+
+        `state` holds arrays (NumPy's, or what NumPy makes one of) and JSON values, in mappings and lists as deep as
+        need be. Raises TypeError for anything else, and AttemptEndedError when the attempt was told to end.
+        """
+        _obey(self.on_checkpoint(state))
+
+    def restore(self) -> dict[str, Any] | None:
+        """The state of the last checkpoint of this trial, its arrays NumPy's; None when there is none."""
+        return self.on_restore()
+
+    def artifact(self, path: str | Path) -> None:
+        """Keep a file, or a folder, that the trial made: a trained model. `optml best --fetch` brings it.
+
+        A relative path is one in `scratch`. Raises FileNotFoundError, and ArchiveError when it cannot be kept.
+        """
+        made = self.scratch / path
+        if not made.exists():
+            raise FileNotFoundError(f"artifact {str(path)!r}: there is no {made}")
+        self.on_artifact(made)
+
+    @property
+    def scratch(self) -> Path:
+        """A folder of this attempt's own, empty at first; it is removed when the attempt ends."""
+        if self._scratch is None:
+            import tempfile
+
+            self._scratch = Path(tempfile.mkdtemp(prefix="trial-", dir=self.scratch_root))
+        return self._scratch
+
+    def tidy(self) -> None:
+        """Remove `scratch`. Who runs the attempt calls this at its end."""
+        if self._scratch is not None:
+            import shutil
+
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
 
     def should_stop(self) -> bool:
         """Whether the attempt was told to end; for loops that do not report."""
@@ -196,6 +276,11 @@ class ActiveTrial:
     def log(self, message: str) -> None:
         """Keep one line with the trial (`optml logs`)."""
         self.on_log(message)
+
+
+def _obey(order: Order) -> None:
+    if order is not Order.OK:
+        raise AttemptEndedError(order)
 
 
 def algorithms_dir() -> Path:
@@ -272,82 +357,30 @@ def _digest(sources: Mapping[Path, bytes]) -> str:
     return digest.hexdigest()
 
 
-class _SourceLoader(SourceFileLoader):
-    """Runs the very bytes that the digest was taken of.
-
-    Python's own loader would take a stale .pyc for a file that changed within a second and kept its length.
-    """
-
-    def __init__(self, fullname: str, path: str, source: bytes) -> None:
-        super().__init__(fullname, path)
-        self._source = source
-
-    def get_data(self, path: Any) -> bytes:  # noqa: ARG002 - a loader is for one file
-        return self._source
-
-    def path_stats(self, path: Any) -> Any:
-        raise OSError(f"{path} has no compiled form")
-
-
-class _FolderFinder(MetaPathFinder):
-    """Finds one algorithm's folder as a package."""
-
-    def __init__(self, package: str, folder: Path, sources: Mapping[Path, bytes]) -> None:
-        self._package = package
-        self._folder = folder
-        self._files = {f"{package}.{path.stem}": (path, source) for path, source in sources.items()}
-        init = folder / "__init__.py"
-        self._files[package] = (init, sources.get(init, b""))
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:  # noqa: ARG002
-        if fullname not in self._files:
-            return None
-        file, source = self._files[fullname]
-        return spec_from_file_location(
-            fullname,
-            loader=_SourceLoader(fullname, str(file), source),
-            submodule_search_locations=[str(self._folder)] if fullname == self._package else None,
-        )
-
-
 def _load(folder: Path, sources: Mapping[Path, bytes], digest: str) -> Driver:
     if not _NAME.fullmatch(folder.name):
         raise DriverError(f"{folder}: an algorithm's folder is named in lower case, like 'my_filter'")
     # Of folder and content: versions, and copies, live side by side.
     mark = hashlib.sha256(f"{folder}\0{digest}".encode()).hexdigest()[:8]
-    package = f"optml_algorithm_{folder.name}_{mark}"
-    finder = _FolderFinder(package, folder, sources)
-    sys.meta_path.insert(0, finder)
+    package = SourcePackage(f"optml_algorithm_{folder.name}_{mark}", folder, sources)
+    module = package.load("driver")
     try:
-        return _checked(_imported(f"{package}.driver", folder), folder, digest)
+        return driver_of(module, folder / "driver.py", folder.name, digest)
     except DriverError:
-        sys.meta_path.remove(finder)
-        for name in [name for name in sys.modules if name.partition(".")[0] == package]:
-            del sys.modules[name]
+        package.forget()
         raise
 
 
-def _imported(module: str, folder: Path) -> ModuleType:
-    try:
-        return importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        raise DriverError(_import_problem(folder, error)) from error
+def driver_of(module: ModuleType, file: Path, name: str, digest: str, judged: Metric | None = None) -> Driver:
+    """The driver that a module's declarations make. Raises DriverError with file, rule and value.
 
-
-def _import_problem(folder: Path, error: BaseException) -> str:
-    if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}: {error.msg}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent == folder]
-    where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else f"{folder / 'driver.py'}"
-    return f"{where}: cannot be loaded: {type(error).__name__}: {error}"
-
-
-def _checked(module: ModuleType, folder: Path, digest: str) -> Driver:
-    file = folder / "driver.py"
-    parameters = _all_of(module, file, "PARAMETERS", Parameter)
-    metrics = _all_of(module, file, "METRICS", Metric)
-    data = _all_of(module, file, "DATA", str)
-    if not metrics or not data:
+    With `judged`, the metric that a spec names, the module is a program: declarations may be missing, and then it
+    takes any parameters, has this metric, takes any data and needs none. Functions but `train` are its own affair.
+    """
+    parameters = _all_of(module, file, "PARAMETERS", Parameter, judged is not None)
+    metrics = _all_of(module, file, "METRICS", Metric, judged is not None)
+    data = _all_of(module, file, "DATA", str, judged is not None)
+    if judged is None and not (metrics and data):
         raise DriverError(f"{file}: {'DATA' if metrics else 'METRICS'}: must name at least one")
     _check_names(file, [p.name for p in parameters], [m.name for m in metrics])
     for parameter in parameters:
@@ -355,20 +388,33 @@ def _checked(module: ModuleType, folder: Path, digest: str) -> Driver:
     for metric in metrics:
         if not isinstance(metric.goal, Goal):
             raise DriverError(f"{file}: METRICS: {metric.name}: goal must be a Goal, got {metric.goal!r}")
+    if judged is not None and not metrics:
+        metrics = (judged,)
+
+    def optional(name: str, *arguments: str) -> Callable[..., Any] | None:
+        return _function(module, file, name, *arguments) if judged is None and hasattr(module, name) else None
+
     return Driver(
-        name=folder.name,
-        path=folder,
+        name=name,
+        path=file.parent,
         digest=digest,
         parameters={parameter.name: parameter for parameter in parameters},
         metrics={metric.name: metric for metric in metrics},
         data=data,
         train=_function(module, file, "train", "trial"),
-        cost=_function(module, file, "cost", "params", "rows") if hasattr(module, "cost") else None,
+        cost=optional("cost", "params", "rows"),
+        prepare=optional("prepare"),
+        check=optional("check", "params") if hasattr(module, "PARAMETERS") else takes_any,
     )
 
 
-def _all_of(module: ModuleType, file: Path, name: str, kind: type[T]) -> tuple[T, ...]:
-    values = getattr(module, name, None)
+def takes_any(_params: Params) -> Mapping[str, str]:
+    """The `check` of what takes any parameters of any values."""
+    return {}
+
+
+def _all_of(module: ModuleType, file: Path, name: str, kind: type[T], optional: bool) -> tuple[T, ...]:
+    values = getattr(module, name, () if optional else None)
     if not isinstance(values, tuple):
         found = "it is missing" if values is None else f"got {values!r}"
         raise DriverError(f"{file}: {name}: must be a tuple of {kind.__name__}, {found}")
@@ -394,6 +440,8 @@ def _check_parameter(file: Path, parameter: Parameter) -> None:
     if parameter.kind not in PARAMETER_KINDS:
         kinds = ", ".join(kind.__name__ for kind in PARAMETER_KINDS)
         raise DriverError(f"{where}: kind must be one of {kinds}, got {parameter.kind!r}")
+    if parameter.items is not None and (parameter.kind is not list or parameter.items not in PARAMETER_KINDS):
+        raise DriverError(f"{where}: items is the kind of a list's items, got {parameter.items!r}")
     for choice in parameter.choices:
         if problem := parameter.problem(choice):
             raise DriverError(f"{where}: a choice {problem}")

@@ -12,6 +12,7 @@ OptmlError
 ├── ArchiveError              the archive answers, but refuses or misses something
 ├── ExperimentFailedError     the experiment ended without what was asked for (exit code 1)
 ├── DivergedError             raised by a driver: training ran away; a state, not a fault
+├── AttemptFailedError        this attempt ended without a result, for a reason that has a name
 └── AttemptEndedError         this attempt may not go on (cancelled, stopped, or no longer ours)
 
 Messages say what is wrong, where, and what to do. They never contain a password.
@@ -111,6 +112,19 @@ class DivergedError(OptmlError):
         self.reason = reason
         self.metrics = dict(metrics or {})
         super().__init__(reason)
+
+
+class AttemptFailedError(OptmlError):
+    """The attempt ended without a result. `__cause__` is the driver's own exception, where there was one.
+
+    `reason` is a `trial.Reason`. `error` is one line; `traceback` begins in the algorithm's own frames.
+    """
+
+    def __init__(self, reason: str, error: str, traceback: str = "") -> None:
+        self.reason = reason
+        self.error = error
+        self.traceback = traceback
+        super().__init__(error)
 
 
 class AttemptEndedError(OptmlError):

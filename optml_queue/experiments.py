@@ -12,14 +12,13 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from optml_queue.archive import Archive
-from optml_queue.archive.dataset import upload
-from optml_queue.data import DataSpec, load
+from optml_queue.archive import Archive, program
+from optml_queue.archive.dataset import bring
 from optml_queue.errors import InputError
 from optml_queue.provenance import facts
 from optml_queue.results import write_opening
 from optml_queue.search import Plan, segments
-from optml_queue.spec import Spec
+from optml_queue.spec import Algorithm, Code, Spec
 from optml_queue.store import Experiment, ExperimentState, NewTrial, Publication, Store, Submission
 from optml_queue.trial import TrialState
 
@@ -42,16 +41,19 @@ def submit(
     spec: Spec,
     *,
     experiment: str | None = None,
+    cache_dir: Path | None = None,
 ) -> str:
     """Bring an experiment into being and ask for its first trials to be published. Its id.
 
     The control process does the rest. Submitting the same spec again under the same id changes nothing; another
-    spec under an id that is taken raises InputError. Data of the user's own are read once, so that what cannot be
-    used is said now (DataError), and go to the archive under their digest. The spec goes there too: the archive
-    alone is enough to read an experiment.
+    spec under an id that is taken raises InputError. Data that do not come with the package, those at s3:// too, are
+    read once, so that what cannot be used is said now (DataError), and go to the archive under their digest. So does
+    the user's own code, and the spec: the archive alone is enough to read an experiment, and workers need no more.
+    Data stay in `cache_dir`, if there is one.
     """
     id_ = experiment or new_id(spec.name)
-    spec = replace(spec, data=_brought_to(archive, spec.data))
+    data = None if spec.data is None else bring(archive, spec.data, cache_dir)
+    spec = replace(spec, data=data, code=_brought(archive, spec.code))
     resolved = spec.to_json()
     submission = Submission(
         name=spec.name,
@@ -139,11 +141,10 @@ def _recover(store: Store, experiment: Experiment, workers: int) -> None:
         store.recover(experiment, most=most, workers=workers, idle=idle, grace_s=grace_s)
 
 
-def _brought_to(archive: Archive, data: DataSpec) -> DataSpec:
-    if data.kind != "csv" or data.digest:
-        return data
-    load(data)
-    return replace(data, digest=upload(archive, Path(data.options["path"])))
+def _brought(archive: Archive, code: Code) -> Code:
+    if isinstance(code, Algorithm) or not code.source:
+        return code
+    return code.packed(program.upload(archive, Path(code.source)))
 
 
 @lru_cache(maxsize=64)

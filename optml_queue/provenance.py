@@ -17,10 +17,17 @@ if TYPE_CHECKING:
 def facts(spec: Spec) -> dict[str, Any]:
     """The facts recorded with a submission: what is submitted, and what with. A JSON object."""
     return {
-        "algorithm": {"name": spec.algorithm, "digest": spec.driver.digest},
-        "data": spec.data.to_dict(),
+        spec.code.kind: {"name": spec.code.name, "digest": _code_digest(spec)},
+        "data": None if spec.data is None else spec.data.to_dict(),
         **surroundings(),
     }
+
+
+def _code_digest(spec: Spec) -> str:
+    """Of an algorithm's source files; of a program or a command's files, the SHA-256 that they have in the archive."""
+    from optml_queue.spec import Algorithm
+
+    return spec.driver.digest if isinstance(spec.code, Algorithm) else spec.code.digest
 
 
 def surroundings() -> dict[str, Any]:

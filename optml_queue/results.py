@@ -327,7 +327,7 @@ class ArchiveSource:
         return []
 
     def _ids(self) -> list[str]:
-        folders = [name for name in self.archive.children() if name != "data"]
+        folders = [name for name in self.archive.children() if name not in ("data", "programs")]
         return [each for each in folders if self.archive.exists(_record_key(each))]
 
     def _record(self, experiment: str) -> Experiment:

@@ -10,28 +10,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsFloat
 
-from optml_queue.data import load
+from optml_queue.command.data import DataFile
+from optml_queue.data import DataSet, Fetch, load
 from optml_queue.driver import ActiveTrial, Driver, Goal, Order
-from optml_queue.errors import AttemptEndedError, DivergedError, OptmlError
+from optml_queue.errors import AttemptEndedError, AttemptFailedError, DivergedError, DriverError
 from optml_queue.search import Plan, PlannedTrial, segments
-from optml_queue.spec import Spec
+from optml_queue.spec import Command, Spec
 from optml_queue.trial import Reason, TrialResult, TrialState
+
+TrialData = DataSet | DataFile  # what a trial's `data` is, where its spec names some
 
 ERROR_LENGTH = 500
 TRACEBACK_BYTES = 8192
-
-
-class AttemptFailedError(OptmlError):
-    """The attempt ended without a result. `__cause__` is the driver's own exception, where there was one.
-
-    `error` is one line; `traceback` begins in the algorithm's own frames and keeps the last 8 KiB.
-    """
-
-    def __init__(self, reason: Reason, error: str, traceback: str = "") -> None:
-        self.reason = reason
-        self.error = error
-        self.traceback = traceback
-        super().__init__(error)
 
 
 def run_attempt(
@@ -46,7 +36,8 @@ def run_attempt(
     """Train one point and return what it came to: COMPLETE or DIVERGED, with every metric there is.
 
     The driver's defaults are put under `trial.params`. `at` is "last" or "best": then the metric is the best of
-    the values reported and the final one, by `goal` (default: the metric's own).
+    the values reported and the final one, by `goal` (default: the metric's own). The trial's scratch folder is
+    removed at the end.
     Raises AttemptFailedError for whatever else ends the training, and lets AttemptEndedError pass.
     """
     reported: list[float] = []
@@ -59,17 +50,22 @@ def run_attempt(
     )
     try:
         answer = driver.train(active)
-    except AttemptEndedError:
+    except (AttemptEndedError, AttemptFailedError):
         raise
     except DivergedError as error:
         return TrialResult(TrialState.DIVERGED, error.metrics, error.reason)
+    except DriverError as error:
+        # A program that is loaded by its first trial: the message has file and line.
+        raise AttemptFailedError(Reason.ERROR, str(error)) from error
     except MemoryError as error:
         raise _failure(driver, Reason.OUT_OF_MEMORY, error) from error
     except (Exception, SystemExit) as error:
         if isinstance(error, SystemExit) and type(error) is not SystemExit:
             raise  # Celery ends its processes with subclasses
         raise _failure(driver, Reason.ERROR, error) from error
-    metrics = _checked(driver, answer)
+    finally:
+        active.tidy()
+    metrics = _checked(driver, answer, metric)
     if at == "best":
         metrics[metric] = _best(goal or driver.metrics[metric].goal, metrics[metric], reported)
     if not math.isfinite(metrics[metric]):
@@ -77,21 +73,37 @@ def run_attempt(
     return TrialResult(TrialState.COMPLETE, metrics)
 
 
-def run_serial(spec: Spec, numbers: Iterable[int] | None = None) -> Iterator[tuple[int, TrialResult]]:
+def data_of(spec: Spec, fetch: Fetch | None = None, cache_dir: Path | None = None) -> TrialData | None:
+    """The data of a spec as its code takes them: loaded; for a command, their file; None when it names none.
+
+    `fetch` and `cache_dir` are those of `optml_queue.data.load`. Raises DataError.
+    """
+    if spec.data is None:
+        return None
+    if isinstance(spec.code, Command):
+        return DataFile.of(spec.data, fetch, cache_dir)
+    return load(spec.data, fetch, cache_dir)
+
+
+def run_serial(
+    spec: Spec, numbers: Iterable[int] | None = None, data: TrialData | None = None, driver: Driver | None = None
+) -> Iterator[tuple[int, TrialResult]]:
     """The trials of a spec one after another in this process: (number, result) as each one ends.
 
-    `numbers` picks some; gaps in the numbering are passed over. An attempt that fails becomes a FAILED result
-    with its error as the reason: there are no further attempts.
+    `numbers` picks some; gaps in the numbering are passed over. `data` are the spec's, where they have been loaded;
+    `driver` is its algorithm's, where it does not come with the package.
+    An attempt that fails becomes a FAILED result with its error as the reason: there are no further attempts.
     """
     plan = segments(spec)
-    data = load(spec.data)
+    data = data_of(spec) if data is None else data
+    driver = driver or spec.driver
     chosen = plan if numbers is None else _chosen(plan, numbers)
     for number, params, seed in chosen:
         trial = ActiveTrial(number=number, params=params, seed=seed)
         try:
             yield (
                 number,
-                run_attempt(spec.driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal),
+                run_attempt(driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal),
             )
         except AttemptFailedError as failure:
             yield number, TrialResult(TrialState.FAILED, {}, failure.error)
@@ -117,19 +129,20 @@ def _best(goal: Goal, final: float, reported: list[float]) -> float:
     return choose(finite, default=final)
 
 
-def _checked(driver: Driver, answer: object) -> dict[str, float]:
-    """The driver's answer as floats, every declared metric in it."""
+def _checked(driver: Driver, answer: object, judged: str) -> dict[str, float]:
+    """The driver's answer as floats; in it what the trial is judged by, and every metric that is not optional."""
     if not isinstance(answer, Mapping):
         raise AttemptFailedError(
             Reason.NO_METRIC,
-            f"algorithm {driver.name}: train must return a mapping of metrics, but returned {_shown(answer)}",
+            f"{driver.title}: train must return a mapping of metrics, but returned {_shown(answer)}",
         )
     metrics = {str(name): _as_float(driver, str(name), value) for name, value in answer.items()}
-    missing = [name for name in driver.metrics if name not in metrics]
+    required = [name for name, metric in driver.metrics.items() if name == judged or not metric.optional]
+    missing = [name for name in required if name not in metrics]
     if missing:
         raise AttemptFailedError(
             Reason.NO_METRIC,
-            f"algorithm {driver.name}: train returned no {' and no '.join(missing)}, which METRICS declares; "
+            f"{driver.title}: train returned no {' and no '.join(missing)}; "
             f"it returned {', '.join(metrics) or 'nothing'}",
         )
     return metrics
@@ -142,7 +155,7 @@ def _as_float(driver: Driver, name: str, value: object) -> float:
     except (TypeError, ValueError, OverflowError):
         pass
     raise AttemptFailedError(
-        Reason.NO_METRIC, f"algorithm {driver.name}: the metric {name} must be a number, got {_shown(value)}"
+        Reason.BAD_METRIC, f"{driver.title}: the metric {name} must be a number, got {_shown(value)}"
     )
 
 
@@ -173,7 +186,7 @@ def _from_folder(folder: Path, frames: TracebackType | None) -> TracebackType | 
     """The traceback without the frames above the algorithm's first one; whole when it has none."""
     frame = frames
     while frame is not None:
-        if Path(frame.tb_frame.f_code.co_filename).parent == folder:
+        if folder in Path(frame.tb_frame.f_code.co_filename).parents:
             return frame
         frame = frame.tb_next
     return frames

@@ -20,7 +20,9 @@ from optml_queue.broker import Broker, queue_name
 from optml_queue.errors import SettingsError, without_password
 
 PREFIX = "OPTML_"
-PARAMETER_PREFIX = "OPTML_PARAM_"  # a trial's own parameters, given to the commands it runs
+# What a trial tells the command that it runs, in the same environment.
+PARAMETER_PREFIX = "OPTML_PARAM_"
+TRIAL_VARIABLE = "OPTML_TRIAL"
 STORE_SCHEMES = ("redis", "rediss")
 BROKER_SCHEMES = (*STORE_SCHEMES, "sqs")
 ARCHIVE_SCHEMES = ("", "file", "s3")
@@ -40,6 +42,8 @@ class Settings(BaseSettings):
     results_dir: Path = Path("optml-results")
     cache_dir: Path = Path("~/.cache/optml-queue")
     resource_class: str = "default"
+    # Whoever may write to broker and store may then run code as the workers' user.
+    allow_programs: bool = False
 
     beat_s: float = Field(default=2.0, ge=0.1, le=60, allow_inf_nan=False)
     lease_s: float = Field(default=10.0, ge=0.5, le=3600, allow_inf_nan=False)
@@ -203,7 +207,8 @@ def _variable(field: str) -> str:
 def _refuse_unknown(variables: Mapping[str, str]) -> None:
     known = [_variable(field) for field in Settings.model_fields]
     for name in sorted(variables):
-        if name.startswith(PREFIX) and not name.startswith(PARAMETER_PREFIX) and name not in known:
+        is_ours = name.startswith(PREFIX) and not name.startswith(PARAMETER_PREFIX) and name != TRIAL_VARIABLE
+        if is_ours and name not in known:
             fields = list(Settings.model_fields)
             near = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), fields, n=1)
             advice = f"did you mean {_variable(near[0])}?" if near else f"known are {', '.join(known)}"

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any
 
@@ -38,19 +38,24 @@ REOPENABLE_STATES = frozenset({TrialState.FAILED, TrialState.CANCELLED})
 class Reason(StrEnum):
     """Why an attempt ended without a result."""
 
-    LOST = "lost"
-    ERROR = "error"
+    LOST = "lost"  # its worker was
+    ERROR = "error"  # an exception, or something that could not be loaded or started
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out_of_memory"
-    CRASHED = "crashed"
-    NO_METRIC = "no_metric"
+    CRASHED = "crashed"  # ended by a signal
+    EXIT_CODE = "exit_code"  # a command ended with a code other than 0
+    NO_METRIC = "no_metric"  # it ended well and did not give the metric
+    BAD_METRIC = "bad_metric"  # what it gave for the metric is not a number
     RELEASED = "released"
     CANCELLED = "cancelled"
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One execution of a trial by one worker that ended without a result, and why."""
+    """One execution of a trial by one worker that ended without a result, and why.
+
+    `output` is the end of what it wrote to stdout and stderr.
+    """
 
     attempt: int
     worker: str
@@ -59,11 +64,10 @@ class Attempt:
     reason: str
     error: str = ""
     traceback: str = ""
+    output: str = ""
 
     def to_json(self) -> str:
-        return encode(
-            [self.attempt, self.worker, self.started_at, self.ended_at, self.reason, self.error, self.traceback]
-        )
+        return encode([getattr(self, each.name) for each in fields(self)])
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Attempt:
@@ -127,8 +131,8 @@ class Trial:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Trial:
-        fields = json.loads(text)
-        return cls(**{**fields, "state": TrialState(fields["state"]), "metrics": decode_metrics(fields["metrics"])})
+        record = json.loads(text)
+        return cls(**{**record, "state": TrialState(record["state"]), "metrics": decode_metrics(record["metrics"])})
 
 
 def _between(start: float | None, end: float | None) -> float | None:

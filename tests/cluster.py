@@ -15,7 +15,7 @@ from pathlib import Path
 from optml_queue.archive import open_archive
 from optml_queue.driver import load_driver
 from optml_queue.experiments import submit
-from optml_queue.spec import Spec, parse_spec
+from optml_queue.spec import Algorithm, Spec, parse_spec
 from optml_queue.store import Experiment, Store
 from optml_queue.trial import Trial
 
@@ -99,11 +99,15 @@ class Cluster:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", SUPERVISE, str(self._processes)],
-                env=inherited | {"OPTML_ARCHIVE_URL": str(self.folder / "archive")} | self.environment,
+                env=inherited | self._places() | self.environment,
                 stdout=log,
                 stderr=log,
             )
         self.until(lambda: len(self.store.workers()) >= self._processes, "workers that beat")
+
+    def _places(self) -> dict[str, str]:
+        archive, cache = str(self.folder / "archive"), str(self.folder / "cache")
+        return {"OPTML_ARCHIVE_URL": archive, "OPTML_CACHE_DIR": cache, "OPTML_ALLOW_PROGRAMS": "true"}
 
     def stop(self) -> int:
         """SIGTERM, and the exit code."""
@@ -120,7 +124,7 @@ class Cluster:
         text = f"name: {name}\nalgorithm: obedient\nmethod: grid\nparameters:\n{parameters}\n{more}\n"
         spec = parse_spec(text, "test.yaml", self.folder, drivers={"obedient": load_driver(self.algorithm)})
         # Workers do not know the name: they load the folder.
-        return self.submit_spec(replace(spec, algorithm=str(self.algorithm)))
+        return self.submit_spec(replace(spec, code=Algorithm(str(self.algorithm))))
 
     def submit_spec(self, spec: Spec) -> str:
         """Submit any spec; its id."""

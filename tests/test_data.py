@@ -15,15 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from optml_queue import data
-from optml_queue.data import DataSpec, Series, channel, file_digest, load, read_csv_column
+from optml_queue.data import DataSpec, Series, channel, file_digest, loading, read_csv_column
 from optml_queue.errors import DataError
+from tests.datasets import series as series_of
 
 VALUES = [1.5, -2.0, 3e-4, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.25, 11.0, 12.0]
 
 
 @pytest.fixture(autouse=True)
 def _empty_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "_cache", type(data._cache)())
+    monkeypatch.setattr(loading, "_cache", type(loading._cache)())
 
 
 def written(folder: Path, text: str | bytes, name: str = "series.csv") -> Path:
@@ -39,7 +40,7 @@ def table(separator: str = ",", header: str = "", values: list[float] = VALUES) 
 
 class TestNamedData:
     def test_the_sunspot_series_is_the_classic_one(self) -> None:
-        series = load(DataSpec("sunspots"))
+        series = series_of(DataSpec("sunspots"))
         assert len(series.values) == 2820
         assert series.values[:3].tolist() == [58.0, 62.6, 70.0]  # January to March 1749
         assert series.values[-2:].tolist() == [33.3, 33.4]  # November and December 1983
@@ -47,7 +48,7 @@ class TestNamedData:
         assert series.values.min() == 0.0
 
     def test_every_month_of_the_sunspot_file_follows_the_one_before(self) -> None:
-        path = Path(data.__file__).parent / "datasets" / "sunspots.csv"
+        path = Path(data.__file__).parents[1] / "datasets" / "sunspots.csv"
         months = read_csv_column(path, "year") * 12 + read_csv_column(path, "month") - 1
         assert months.tolist() == list(range(1749 * 12, 1984 * 12))
 
@@ -60,14 +61,14 @@ class TestNamedData:
         assert channel(20, 3).tolist() == pytest.approx(expected, rel=1e-12)
 
     def test_the_channel_has_ten_thousand_samples_unless_told_otherwise(self) -> None:
-        assert len(load(DataSpec("channel")).values) == 10_000
-        series = load(DataSpec("channel", {"samples": 50, "seed": 1}))
+        assert len(series_of(DataSpec("channel")).values) == 10_000
+        series = series_of(DataSpec("channel", {"samples": 50, "seed": 1}))
         assert series.values.tolist() == channel(50, 1).tolist()
-        assert series.values[0] != load(DataSpec("channel", {"samples": 50, "seed": 2})).values[0]
+        assert series.values[0] != series_of(DataSpec("channel", {"samples": 50, "seed": 2})).values[0]
 
     def test_an_unknown_kind_is_refused(self) -> None:
         with pytest.raises(DataError, match="unknown kind of data 'stocks'; known are sunspots, channel, csv"):
-            load(DataSpec("stocks"))
+            series_of(DataSpec("stocks"))
 
 
 class TestSeries:
@@ -83,14 +84,14 @@ class TestSeries:
         path = written(tmp_path, table())
         for spec in (DataSpec("sunspots"), DataSpec("channel"), DataSpec("csv", {"path": str(path), "column": 1})):
             with pytest.raises(ValueError, match="read-only"):
-                load(spec).parts()[0][0] = 1.0
+                series_of(spec).parts()[0][0] = 1.0
 
     def test_digests_tell_data_apart(self, tmp_path: Path) -> None:
         path = written(tmp_path, table())
-        csv_series = load(DataSpec("csv", {"path": str(path), "column": 1}))
+        csv_series = series_of(DataSpec("csv", {"path": str(path), "column": 1}))
         assert csv_series.digest == hashlib.sha256(path.read_bytes()).hexdigest()
-        digests = {load(DataSpec("channel", {"seed": seed})).digest for seed in range(3)}
-        assert len(digests | {load(DataSpec("sunspots")).digest, csv_series.digest}) == 5
+        digests = {series_of(DataSpec("channel", {"seed": seed})).digest for seed in range(3)}
+        assert len(digests | {series_of(DataSpec("sunspots")).digest, csv_series.digest}) == 5
 
 
 class TestDataSpec:
@@ -103,25 +104,25 @@ class TestCache:
     def test_a_series_is_one_object_within_a_process(self, tmp_path: Path) -> None:
         path = written(tmp_path, table())
         for spec in (DataSpec("sunspots"), DataSpec("csv", {"path": str(path), "column": 1})):
-            assert load(spec) is load(spec)
+            assert series_of(spec) is series_of(spec)
 
     def test_a_file_that_changed_is_read_again(self, tmp_path: Path) -> None:
         spec = DataSpec("csv", {"path": str(written(tmp_path, table())), "column": 1})
-        before = load(spec)
+        before = series_of(spec)
         written(tmp_path, table(values=[*VALUES[:-1], 99.0]))
-        assert load(spec).values[-1] == 99.0
+        assert series_of(spec).values[-1] == 99.0
         assert before.values[-1] == 12.0
 
     def test_other_columns_and_test_fractions_are_other_series(self, tmp_path: Path) -> None:
         path = str(written(tmp_path, table()))
-        series = load(DataSpec("csv", {"path": path, "column": 1}))
-        assert load(DataSpec("csv", {"path": path, "column": 0})).values[0] == 0.0
-        assert load(DataSpec("csv", {"path": path, "column": 1}, test=0.5)) is not series
+        series = series_of(DataSpec("csv", {"path": path, "column": 1}))
+        assert series_of(DataSpec("csv", {"path": path, "column": 0})).values[0] == 0.0
+        assert series_of(DataSpec("csv", {"path": path, "column": 1}, test=0.5)) is not series
 
     def test_a_bounded_number_is_kept(self) -> None:
         for seed in range(30):
-            load(DataSpec("channel", {"samples": 10, "seed": seed}))
-        assert len(data._cache) == 8
+            series_of(DataSpec("channel", {"samples": 10, "seed": seed}))
+        assert len(loading._cache) == 8
 
 
 class TestFetching:
@@ -134,14 +135,14 @@ class TestFetching:
             asked.append(digest)
             return path
 
-        assert load(spec, fetch) is load(spec, fetch)
-        assert load(spec, fetch).values.tolist() == VALUES
+        assert series_of(spec, fetch) is series_of(spec, fetch)
+        assert series_of(spec, fetch).values.tolist() == VALUES
         assert asked == [spec.digest]
 
     def test_a_local_file_that_is_not_the_submitted_one_is_refused(self, tmp_path: Path) -> None:
         path = written(tmp_path, table())
         with pytest.raises(DataError, match=r"series.csv: its content changed since the experiment was submitted"):
-            load(DataSpec("csv", {"path": str(path), "column": 1}, digest="0" * 64))
+            series_of(DataSpec("csv", {"path": str(path), "column": 1}, digest="0" * 64))
 
 
 class TestGoodFiles:

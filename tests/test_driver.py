@@ -115,6 +115,21 @@ class TestLoading:
         assert driver.cost is not None
         assert driver.cost({}, 4) == 8.0
 
+    def test_an_optional_preparation_is_taken(self, tmp_path: Path) -> None:
+        driver = load_driver(algorithm(tmp_path, with_line("def prepare(): PARAMETERS[1].default.append(3)")))
+        assert driver.prepare is not None
+        driver.prepare()
+        assert driver.parameters["sizes"].default == [1, 2, 3]
+        assert load_driver(algorithm(tmp_path)).prepare is None
+
+    def test_an_optional_check_is_taken(self, tmp_path: Path) -> None:
+        assert load_driver(algorithm(tmp_path)).check is None
+        line = "def check(params): return {'rate': 'must be even, got 3'} if params['rate'] == 3 else {}"
+        driver = load_driver(algorithm(tmp_path, with_line(line)))
+        assert driver.check is not None
+        assert driver.check({"rate": 2}) == {}
+        assert driver.check({"rate": 3}) == {"rate": "must be even, got 3"}
+
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
         with pytest.raises(DriverError, match=r"no algorithm is called 'lsm'; did you mean 'lms'\? known are .*lms"):
             load_driver("lsm")
@@ -175,7 +190,14 @@ class TestContract:
             ("del train", "train: must be a function train(trial), it is missing"),
             ("train = 3", "train: must be a function train(trial), got 3"),
             ("def train(): pass", "train: must be a function train(trial), got train()"),
+            ("def check(): pass", "check: must be a function check(params), got check()"),
             ("def cost(params): pass", "cost: must be a function cost(params, rows), got cost(params)"),
+            ("def prepare(trial): pass", "prepare: must be a function prepare(), got prepare(trial)"),
+            ("PARAMETERS = (Parameter('a', int, items=int),)", "PARAMETERS: a: items is the kind of a list's items"),
+            (
+                "PARAMETERS = (Parameter('a', list, [0], items=int, minimum=1),)",
+                "PARAMETERS: a: the default is a list whose items must be >= 1, got 0",
+            ),
         ],
     )
     def test_a_broken_rule_is_told_by_file_rule_and_value(self, tmp_path: Path, line: str, told: str) -> None:
@@ -230,6 +252,13 @@ class TestParameter:
     ) -> None:
         assert [parameter.problem(value) for value in good] == [""] * len(good)
         assert all(repr(value) in parameter.problem(value) for value in bad)
+
+    def test_bounds_of_a_list_are_those_of_its_items(self) -> None:
+        sizes = Parameter("sizes", list, items=int, minimum=1)
+        assert [sizes.problem(value) for value in ([], [1], [3, 2, 1])] == ["", "", ""]
+        assert sizes.problem([3, 0]) == "is a list whose items must be >= 1, got 0"
+        assert sizes.problem([3, 2.5]) == "is a list whose items must be an integer, got 2.5"
+        assert sizes.problem(3) == "must be a list, got 3"
 
 
 class TestDefaults:

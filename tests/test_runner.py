@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent, indent
 
 import numpy as np
 import pytest
 
-from optml_queue.data import DataSpec, load
+from optml_queue.data import DataSpec
 from optml_queue.driver import ActiveTrial, Driver, Goal, Order, load_driver
-from optml_queue.errors import AttemptEndedError
-from optml_queue.runner import TRACEBACK_BYTES, AttemptFailedError, run_attempt, run_serial
+from optml_queue.errors import AttemptEndedError, AttemptFailedError
+from optml_queue.runner import TRACEBACK_BYTES, run_attempt, run_serial
 from optml_queue.spec import Spec, parse_spec
 from optml_queue.trial import Reason, TrialResult, TrialState
+from tests.datasets import series as series_of
 
 DRIVER = """
 import numpy as np
@@ -124,21 +126,34 @@ class TestBestOfReported:
 
 class TestFailure:
     @pytest.mark.parametrize(
-        ("answer", "told"),
+        ("answer", "reason", "told"),
         [
-            ("None", "train must return a mapping of metrics, but returned NoneType None"),
-            ("0.5", "train must return a mapping of metrics, but returned float 0.5"),
-            ("{}", "train returned no loss and no score, which METRICS declares; it returned nothing"),
-            ('{"loss": 1.0}', "train returned no score, which METRICS declares; it returned loss"),
-            ('{"loss": "low", "score": 1}', "the metric loss must be a number, got str 'low'"),
-            ('{"loss": True, "score": 1}', "the metric loss must be a number, got bool True"),
-            ('{"loss": np.zeros(2), "score": 1}', "the metric loss must be a number, got ndarray array([0., 0.])"),
-            ('{"loss": 1j, "score": 1}', "the metric loss must be a number, got complex 1j"),
+            ("None", Reason.NO_METRIC, "train must return a mapping of metrics, but returned NoneType None"),
+            ("0.5", Reason.NO_METRIC, "train must return a mapping of metrics, but returned float 0.5"),
+            ("{}", Reason.NO_METRIC, "train returned no loss and no score; it returned nothing"),
+            ('{"loss": 1.0}', Reason.NO_METRIC, "train returned no score; it returned loss"),
+            ('{"loss": "low", "score": 1}', Reason.BAD_METRIC, "the metric loss must be a number, got str 'low'"),
+            ('{"loss": True, "score": 1}', Reason.BAD_METRIC, "the metric loss must be a number, got bool True"),
+            (
+                '{"loss": np.zeros(2), "score": 1}',
+                Reason.BAD_METRIC,
+                "the metric loss must be a number, got ndarray array([0., 0.])",
+            ),
+            ('{"loss": 1j, "score": 1}', Reason.BAD_METRIC, "the metric loss must be a number, got complex 1j"),
         ],
     )
-    def test_an_answer_without_its_metrics(self, tmp_path: Path, answer: str, told: str) -> None:
+    def test_an_answer_without_its_metrics(self, tmp_path: Path, answer: str, reason: Reason, told: str) -> None:
         failed = failure(tmp_path, f"return {answer}")
-        assert (failed.reason, failed.error) == (Reason.NO_METRIC, f"algorithm custom: {told}")
+        assert (failed.reason, failed.error) == (reason, f"algorithm custom: {told}")
+
+    def test_an_optional_metric_may_be_missing_unless_it_is_judged_by(self, tmp_path: Path) -> None:
+        body = 'return {"loss": 1.0}'
+        driver = driver_of(tmp_path, body)
+        optional = replace(driver, metrics={**driver.metrics, "score": replace(driver.metrics["score"], optional=True)})
+        trial = ActiveTrial(0, {}, 0)
+        assert run_attempt(optional, None, trial, metric="loss").metrics == {"loss": 1.0}
+        with pytest.raises(AttemptFailedError, match="train returned no score; it returned loss"):
+            run_attempt(optional, None, trial, metric="score")
 
     def test_an_exception_is_one_line_and_a_traceback_of_the_algorithm(self, tmp_path: Path) -> None:
         failed = failure(tmp_path, "fail(2)")
@@ -238,7 +253,7 @@ parameters:
 
 
 def test_a_driver_cannot_change_the_data_of_others(tmp_path: Path) -> None:
-    series = load(DataSpec("sunspots"))
+    series = series_of(DataSpec("sunspots"))
     with pytest.raises(AttemptFailedError, match="read-only"):
         attempt(tmp_path, "trial.data.values[0] = 0.0", data=series)
     assert np.isfinite(series.values).all()

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from optml_queue.data import DataSpec
 from optml_queue.driver import Driver, Goal, Metric, Parameter, load_driver
 from optml_queue.errors import Problem, SpecError
 from optml_queue.spec import RetryPolicy, Spec, load_spec, parse_spec
@@ -99,9 +101,10 @@ priority: 5
 
 def test_every_key_is_read() -> None:
     spec = read(FULL)
-    assert (spec.name, spec.algorithm, spec.method, spec.seed) == ("full", "toy", "random", 11)
+    assert (spec.name, spec.code.name, spec.method, spec.seed) == ("full", "toy", "random", 11)
     assert (spec.metric, spec.goal, spec.at) == ("accuracy", Goal.MAXIMIZE, "best")
     assert [axis.name for axis in spec.space.axes] == ["rate", "size", "momentum", "offset", "depth", "layers"]
+    assert spec.data is not None
     assert (spec.data.kind, spec.data.options, spec.data.test) == ("channel", {"samples": 500, "seed": 3}, 0.25)
     assert [condition.text for condition in spec.space.exclude] == ["rate > 0.05 and momentum > 0.5"]
     assert spec.points == ({"rate": 2.0, "size": 1, "offset": 7, "depth": "shallow", "layers": [[32, 64], [1]]},)
@@ -116,6 +119,7 @@ def test_every_key_is_read() -> None:
 def test_defaults() -> None:
     spec = read(HEAD + FIXED)
     assert (spec.method, spec.seed, spec.metric, spec.goal, spec.at) == ("grid", 0, "loss", Goal.MINIMIZE, "last")
+    assert spec.data is not None
     assert (spec.data.kind, spec.data.options, spec.data.test) == ("sunspots", {}, 0.1)
     assert (spec.points, spec.seeds, spec.space.exclude) == ((), (0,), ())
     assert (spec.max_trials, spec.max_parallel, spec.max_failed, spec.timeout_s) == (None, None, None, None)
@@ -225,7 +229,9 @@ def test_random_search_draws_integers_between_integers() -> None:
         (HEAD + FIXED + "maxFailedTrialCount: 5\n", 4, "maxFailedTrialCount", "max_failed"),
         (HEAD + FIXED + "direction: min\n", 4, "direction", "metric: {name: …, goal: minimize}"),
         (HEAD + FIXED + "early_stopping: {method: asha}\n", 4, "early_stopping", "not available in this version"),
-        (HEAD + FIXED + "program: x.py\n", 4, "program", "not available in this version"),
+        (HEAD + FIXED + "program: x.py\n", 4, "program", "rules out algorithm"),
+        (HEAD + FIXED + "files: x\n", 4, "files", "belongs to command"),
+        (HEAD + FIXED + "requirements: [torch]\n", 4, "requirements", "belongs to program"),
         (HEAD + FIXED + "method: tpe\n", 4, "method", "not available in this version"),
         (HEAD + FIXED + "method: Grid\n", 4, "method", "did you mean 'grid'"),
         ("algorithm: toy\n" + FIXED, 1, "name", "is missing"),
@@ -271,10 +277,16 @@ def test_random_search_draws_integers_between_integers() -> None:
         (HEAD + FIXED + "resources: {class: ../x}\n", 4, "resources.class", "a name is not a path"),
         (HEAD + FIXED + "resources: {gpu: 1}\n", 4, "resources.gpu", "the keys here are: class"),
         (HEAD + FIXED + "data: moonspots\n", 4, "data.name", "did you mean 'sunspots'"),
-        (HEAD + FIXED + "data: {}\n", 4, "data", "needs name or csv"),
-        (HEAD + FIXED + "data: {npz: x.npz}\n", 4, "data.npz", "not available in this version"),
+        (HEAD + FIXED + "data: {}\n", 4, "data", "needs name, csv or npz"),
+        (HEAD + FIXED + "data: digits\n", 4, "data.name", "toy takes sunspots, channel, csv"),
+        (HEAD + FIXED + "data: {name: csv}\n", 4, "data.name", "a file of your own is csv: PATH"),
+        (HEAD + FIXED + "data: {npz: s3://b/k}\n", 4, "data.npz", "toy takes sunspots, channel, csv"),
+        (HEAD + FIXED + "data: {csv: s3://b/k, target: y}\n", 4, "data.target", "toy takes sunspots, channel, csv"),
+        (HEAD + FIXED + "data: {csv: s3://b/k, target: y, column: 0}\n", 4, "data.column", "rules out target"),
         (HEAD + FIXED + "data: {csv: gone.csv, column: 0}\n", 4, "data.csv", "no such file"),
-        (HEAD + FIXED + "data: {csv: s3://b/k}\n", 4, "data.csv", "not available in this version"),
+        (HEAD + FIXED + "data: {csv: s3://b}\n", 4, "data.csv", "must name a bucket and a key"),
+        (HEAD + FIXED + "data: {csv: s3://key:secret@b/k}\n", 4, "data.csv", "as in s3://bucket/folder/data.csv"),
+        (HEAD + FIXED + "data: {csv: https://x/y.csv}\n", 4, "data.csv", "https:// are not read"),
         (HEAD + FIXED + "data: {csv: x, name: sunspots}\n", 4, "data.csv", "rules out name"),
         (HEAD + FIXED + "data: {name: sunspots, test: 1.5}\n", 4, "data.test", "between 0 and 1"),
         (HEAD + FIXED + "data: {name: sunspots, samples: 5}\n", 4, "data.samples", "unknown key"),
@@ -447,10 +459,107 @@ def test_csv_data_are_found_beside_the_spec(tmp_path: Path) -> None:
     spec_path = tmp_path / "grid.yaml"
     spec_path.write_text(HEAD + FIXED + "data: {csv: series.csv, column: 1, test: 0.2}\n")
     spec = load_spec(spec_path, drivers=DRIVERS)
+    assert spec.data is not None
     assert spec.data.options == {"path": str(tmp_path / "series.csv"), "column": 1}
     assert parse_spec(spec.to_yaml(), "x", Path("/"), (), DRIVERS) == spec
     found = problems(HEAD + FIXED + "data: {csv: serie.csv, column: 1}\n", base=tmp_path)
     assert found[0].advice == "did you mean 'series.csv'?"
+
+
+LEARNER = replace(TOY, name="net", data=("digits", "mnist", "npz", "table"))
+NET = "name: t\nalgorithm: net\nparameters: {rate: 0.1}\n"
+
+
+def net(text: str, base: Path = Path()) -> Spec:
+    return parse_spec(text, "grid.yaml", base, (), {"net": LEARNER})
+
+
+class TestTables:
+    """`data` of algorithms that learn from rows with a target."""
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name in ("irises.csv", "arrays.npz", "mnist.npz"):
+            (tmp_path / name).write_bytes(b"x")
+        return tmp_path
+
+    def test_digits_are_the_default_and_every_default_is_filled_in(self) -> None:
+        expected = DataSpec("digits", {"validation": 0.0, "standardize": False}, 0.1)
+        assert net(NET).data == net(NET + "data: digits\n").data == expected
+
+    @pytest.mark.parametrize(
+        ("form", "kind", "options", "test"),
+        [
+            (
+                "{name: digits, test: 0.2, validation: 0.1, seed: 7, standardize: true}",
+                "digits", {"validation": 0.1, "seed": 7, "standardize": True}, 0.2,
+            ),
+            ("mnist", "mnist", {"validation": 0.0, "standardize": False}, None),
+            ("{name: mnist, path: mnist.npz}", "mnist", {"path": "mnist.npz"}, None),
+            ("{name: mnist, path: s3://data/mnist.npz}", "mnist", {"path": "s3://data/mnist.npz"}, None),
+            ("{npz: arrays.npz}", "npz", {"path": "arrays.npz"}, None),
+            ("{npz: s3://data/a/b.npz, test: 0.3, task: regression}", "npz", {"task": "regression"}, 0.3),
+            ("{csv: irises.csv, target: species}", "table", {"path": "irises.csv", "target": "species"}, 0.1),
+            ("{csv: irises.csv, target: 4, task: classification}", "table", {"target": 4}, 0.1),
+            ("{csv: irises.csv, target: '4', seed: 0}", "table", {"target": "4", "seed": 0}, 0.1),
+        ],
+    )  # fmt: skip
+    def test_every_form_is_read_and_written_again(
+        self, folder: Path, form: str, kind: str, options: dict[str, Any], test: float | None
+    ) -> None:
+        spec = net(f"{NET}data: {form}\n", folder)
+        if "path" in options and "://" not in options["path"]:
+            options = {**options, "path": str(folder / options["path"])}
+        assert spec.data is not None
+        assert (spec.data.kind, spec.data.test) == (kind, test)
+        assert {**spec.data.options, **options} == spec.data.options
+        assert replace(net(spec.to_yaml()), text=spec.text) == spec
+        assert Spec.from_json(spec.to_json()) == spec
+
+    @pytest.mark.parametrize(
+        ("form", "key", "words"),
+        [
+            ("sunspots", "data.name", "net takes digits, mnist, npz, csv with target"),
+            ("{name: digit}", "data.name", "did you mean 'digits'"),
+            ("{name: letters}", "data.name", "csv: PATH with target: COLUMN and npz: PATH"),
+            ("{csv: irises.csv}", "data.csv", "needs a target: the column to predict"),
+            ("{csv: irises.csv, column: 4}", "data.csv", "name the column to predict as target, not column"),
+            ("{csv: irises.csv, target: -1}", "data.target", "must be at least 0"),
+            ("{csv: irises.csv, target: [1]}", "data.target", "must be an integer, got a list"),
+            ("{csv: iris.csv, target: 1}", "data.csv", "did you mean 'irises.csv'"),
+            ("{csv: irises.csv, npz: arrays.npz}", "data.npz", "rules out csv"),
+            ("{npz: arrays.npz, target: y}", "data.target", "unknown key"),
+            ("{npz: arrays.npz, task: guessing}", "data.task", "'classification' or 'regression'"),
+            ("{npz: ''}", "data.npz", "is empty"),
+            ("{npz: .}", "data.npz", "is not a file"),
+            ("{npz: gs://b/k}", "data.npz", "gs:// are not read"),
+            ("{name: mnist, path: 's3://b/k?versionId=1'}", "data.path", "must name a bucket and a key"),
+            ("{name: mnist, test: 0.1}", "data.test", "mnist has a test part of its own"),
+            ("{name: digits, path: x}", "data.path", "write the file as csv: PATH or npz: PATH"),
+            ("{name: digits, task: regression}", "data.task", "unknown key"),
+            ("{name: digits, test: 0}", "data.test", "must be a fraction between 0 and 1, got 0"),
+            ("{name: digits, validation: 1}", "data.validation", "must be a fraction between 0 and 1, got 1"),
+            ("{name: digits, validation: -0.1}", "data.validation", "must be a fraction between 0 and 1"),
+            ("{name: digits, validation: 0.5, test: 0.5}", "data.validation", "leaves no rows to train on"),
+            ("{name: digits, validation: 0.95}", "data.validation", "leaves no rows to train on"),
+            ("{name: digits, seed: 1.5}", "data.seed", "must be an integer, got 1.5"),
+            ("{name: digits, seed: -1}", "data.seed", "must be at least 0"),
+            ("{name: digits, standardize: 1}", "data.standardize", "must be true or false, got 1"),
+            ("{name: digits, shuffle: true}", "data.shuffle", "rows are shuffled by seed: 0"),
+            ("{name: digits, normalize: true}", "data.normalize", "write standardize: true"),
+        ],
+    )
+    def test_refused_with_line_key_and_rule(self, folder: Path, form: str, key: str, words: str) -> None:
+        with pytest.raises(SpecError) as caught:
+            net(f"{NET}data: {form}\n", folder)
+        (found,) = caught.value.problems
+        assert (found.line, found.key) == (4, key)
+        assert words in f"{found.message} {found.advice}"
+
+    @pytest.mark.parametrize("kind", ["csv", "npz", "table"])
+    def test_a_file_cannot_be_a_default(self, kind: str) -> None:
+        with pytest.raises(SpecError, match=f"data: is missing\n    as in data: {{{kind.replace('table', 'csv')}: "):
+            parse_spec(NET, "x", Path(), (), {"net": replace(LEARNER, data=(kind,))})
 
 
 class TestFile:
@@ -670,12 +779,12 @@ def test_a_text_of_junk_is_a_document_or_a_document_error(text: str) -> None:
 
 
 def test_the_json_of_a_spec_needs_no_yaml_and_no_driver() -> None:
-    text = read(FULL).to_json().replace('"algorithm":"toy"', '"algorithm":"not-there"')
+    text = read(FULL).to_json().replace('"name":"toy"', '"name":"not-there"')
     begin = time.process_time()
     for _ in range(100):
         spec = Spec.from_json(text)
     assert time.process_time() - begin < 0.5
-    assert spec.algorithm == "not-there"
+    assert spec.code.name == "not-there"
 
 
 def test_a_spec_may_be_indented_as_a_whole() -> None:

@@ -6,7 +6,6 @@ are embedded on their own: the first `filter_size` values of each are only input
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, cast
 from optml_queue.data import Series
 from optml_queue.driver import ActiveTrial, Metric, Parameter
 from optml_queue.errors import DataError, DivergedError
-from optml_queue.metrics import normalized as normalized_error
+from optml_queue.metrics import Targets
 from optml_queue.trial import Params
 
 from .compilation import Compilation
@@ -40,9 +39,6 @@ METRICS = (
 )
 DATA = ("sunspots", "channel", "csv")
 
-# A filter whose error exceeds the targets' variance by this factor has run away.
-DIVERGED_RATIO = 1000.0
-
 compilation = Compilation()
 
 
@@ -59,8 +55,8 @@ def train(trial: ActiveTrial) -> dict[str, float]:
     for epoch in range(1, point.epochs + 1):
         taps_ahead = (point.epochs - epoch + 1) * point.filter_size * len(trial.data.values)
         squared_errors, predictions = _epoch(parts, weights, point, taps_ahead)
-        errors = _errors(targets, squared_errors, predictions)
-        if reason := _divergence(targets, errors, metric):
+        errors = targets.errors(squared_errors, predictions)
+        if reason := targets.divergence(errors, metric):
             raise DivergedError(reason, errors)
         if point.epochs > 1:
             trial.report(epoch, errors[metric])
@@ -103,15 +99,6 @@ class _Parts:
     test_list: list[float]
 
 
-@dataclass(frozen=True, slots=True)
-class _Targets:
-    """What the errors on the test part are measured by."""
-
-    count: int
-    mean: float
-    variance: float
-
-
 # Trials share their series, and often their filter's size: what depends on these alone is worked out once.
 @lru_cache(maxsize=4)
 def _parts(series: Series) -> _Parts:
@@ -120,7 +107,7 @@ def _parts(series: Series) -> _Parts:
 
 
 @lru_cache(maxsize=256)
-def _targets(series: Series, filter_size: int) -> _Targets:
+def _targets(series: Series, filter_size: int) -> Targets:
     parts = _parts(series)
     for name, part in (("training", parts.train), ("test", parts.test)):
         if len(part) <= filter_size:
@@ -128,8 +115,7 @@ def _targets(series: Series, filter_size: int) -> _Targets:
                 f"filter_size {filter_size} is too long: the {name} part of the data has {len(part)} values, "
                 "and must have more than filter_size"
             )
-    targets = parts.test[filter_size:]
-    return _Targets(len(targets), float(targets.mean()), float(targets.var()))
+    return Targets.of(parts.test[filter_size:])
 
 
 def _epoch(parts: _Parts, weights: Floats, point: _Point, taps_ahead: int) -> tuple[float, float]:
@@ -145,23 +131,3 @@ def _epoch(parts: _Parts, weights: Floats, point: _Point, taps_ahead: int) -> tu
     weights[:] = floats
     compilation.spent(time.perf_counter() - started)
     return sums
-
-
-def _errors(targets: _Targets, squared_errors: float, predictions: float) -> dict[str, float]:
-    mse = squared_errors / targets.count
-    nmse = normalized_error(mse, targets.mean, predictions / targets.count)
-    return {"nmse": nmse, "mse": mse, "rmse": math.sqrt(mse)}
-
-
-def _divergence(targets: _Targets, errors: dict[str, float], metric: str) -> str:
-    """Why a filter with these errors has run away; "" when it has not."""
-    # A weight that is not finite makes every prediction so, and with it the error.
-    if not math.isfinite(errors["mse"]):
-        return "the filter's predictions are not finite"
-    # A negative nmse would always be the least. It says nothing of the mse: a filter may do its best on a series
-    # that cannot be predicted, and then its mean prediction lies around zero.
-    if metric == "nmse" and errors["nmse"] < 0:
-        return f"nmse is negative ({errors['nmse']:.6g}): the mean prediction has the wrong sign"
-    if targets.variance and errors["mse"] > DIVERGED_RATIO * targets.variance:
-        return f"mse {errors['mse']:.6g} is over {DIVERGED_RATIO:g} times the variance of the test targets"
-    return ""

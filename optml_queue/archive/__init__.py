@@ -3,11 +3,14 @@
 A document is bytes under a key such as `lms-7f3a/results.csv`. Directories and S3 have the same layout:
 
     data/<sha256>                                  data sets, by their content
+    programs/<sha256>                              users' programs and the files of commands, packed, by their content
     <experiment>/spec.yaml                         the spec, every default filled in
     <experiment>/experiment.json                   the experiment as it was submitted
     <experiment>/parts/<first>-<last>-<digest>.jsonl    finished trials while it runs, in order of finishing
     <experiment>/results.csv, results.jsonl        every trial, in order of number
     <experiment>/attempts.jsonl, logs/<number>.txt failed attempts; lines the trials logged
+    <experiment>/logs/<number>-<attempt>.txt       what an attempt wrote to stdout and stderr
+    <experiment>/artifacts/<number>/, checkpoints/<number>/    what trials made; where another attempt would go on
     <experiment>/summary.json, error.png, provenance.json
 """
 

@@ -1,15 +1,21 @@
-"""Data sets in the archive, by their content: every worker reads exactly what the client read."""
+"""Data sets in the archive, by their content: every worker reads exactly what the client read.
+
+So workers need no access to where the data came from, and what lies at an s3:// address may change later.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import tempfile
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 from optml_queue.archive import Archive
 from optml_queue.archive.directory import writing
+from optml_queue.data import DataSpec, find_file, load
 from optml_queue.errors import ArchiveError, DataError
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -21,6 +27,23 @@ def key_of(digest: str) -> str:
     if not _DIGEST.fullmatch(digest):
         raise ArchiveError(f"{digest[:80]!r} is not a data set's digest: expected 64 hexadecimal digits")
     return f"data/{digest}"
+
+
+def bring(archive: Archive, data: DataSpec, cache_dir: Path | None = None) -> DataSpec:
+    """Put the file that data are read from into the archive; returns the data with its digest.
+
+    Nothing happens to data that come with the package, or that have a digest already. The data are read once before,
+    so that what cannot be used is said by the client (DataError). What it downloads and prepares stays in `cache_dir`.
+    """
+    if data.digest:
+        return data
+    with tempfile.TemporaryDirectory(prefix="optml-data-") as folder:
+        get = partial(download, cache_dir=cache_dir or Path(folder))
+        path = find_file(data, get, cache_dir)
+        if path is None:
+            return data
+        load(data, get, cache_dir)
+        return replace(data, digest=upload(archive, path))
 
 
 def upload(archive: Archive, path: Path) -> str:
@@ -59,6 +82,29 @@ def fetch(archive: Archive, digest: str, cache_dir: Path) -> Path:
                 raise ArchiveError(f"the archive {archive.url}: {key} is damaged; delete it and submit again")
     except OSError as error:
         raise ArchiveError(f"cannot keep {key} in {cache_dir}: {error.strerror or error}") from error
+    return path
+
+
+def download(address: str, cache_dir: Path) -> Path:
+    """What lies at `s3://bucket/key`, as a file of that name below `cache_dir`; loaded again when it has changed.
+
+    Raises DataError when there is nothing, or it may not be read, and UnreachableError when S3 does not answer.
+    """
+    from optml_queue.archive.s3 import S3Archive
+
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    store = S3Archive(bucket, what="the bucket")
+    try:
+        version = hashlib.sha256(f"{address} {store.tag(key)}".encode()).hexdigest()[:32]
+        path = cache_dir / "s3" / version / key.rpartition("/")[2]
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with store.open(key) as source, writing(path) as target:
+                _copy(source, target)
+    except ArchiveError as error:
+        raise DataError(f"{address}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{address}: cannot be kept in {cache_dir}: {error.strerror or error}") from error
     return path
 
 

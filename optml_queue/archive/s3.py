@@ -46,10 +46,12 @@ class S3Archive:
     """Documents as objects below `prefix` of `bucket`.
 
     S3 shows an object only when its upload is complete, so every write is atomic as it is. Credentials,
-    region, profile and endpoint come from the usual AWS settings. May be used by many threads.
+    region, profile and endpoint come from the usual AWS settings. May be used by many threads. `what` is
+    what messages call it.
     """
 
-    def __init__(self, bucket: str, prefix: str = "") -> None:
+    def __init__(self, bucket: str, prefix: str = "", *, what: str = "the archive") -> None:
+        self.what = what
         self.bucket = bucket
         self.prefix = f"{checked_key(prefix)}/" if prefix else ""
 
@@ -96,6 +98,11 @@ class S3Archive:
                     return False
                 raise
         return True
+
+    def tag(self, key: str) -> str:
+        """A text that changes when the document does. Raises ArchiveError when there is none."""
+        with self._asking("read", key):
+            return str(self._client.head_object(Bucket=self.bucket, Key=self._key(key))["ETag"])
 
     def keys(self, folder: str = "") -> Iterator[str]:
         """The keys below `folder` in ascending order."""
@@ -167,7 +174,7 @@ class S3Archive:
             reply = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
         for refused in reply.get("Errors", ()):
             reason = _REASONS.get(refused["Code"], refused["Code"])
-            raise ArchiveError(f"the archive {self.url}: cannot delete {refused['Key']}: {reason}")
+            raise ArchiveError(f"{self.what} {self.url}: cannot delete {refused['Key']}: {reason}")
 
     @contextmanager
     def _asking(self, verb: str, key: str) -> Iterator[None]:
@@ -176,14 +183,14 @@ class S3Archive:
         except ClientError as error:
             code = _code(error)
             if code in _MISSING:
-                raise ArchiveError(f"the archive {self.url} has no {key}") from error
+                raise ArchiveError(f"{self.what} {self.url} has no {key}") from error
             reason = _REASONS.get(code, f"{code} {error.response['Error'].get('Message', '')}".strip())
-            raise ArchiveError(f"the archive {self.url}: cannot {verb} {key}: {reason}") from error
+            raise ArchiveError(f"{self.what} {self.url}: cannot {verb} {key}: {reason}") from error
         except (BotoCoreError, ValueError) as error:
             raise self._unreachable(error) from error
 
     def _unreachable(self, error: Exception) -> UnreachableError:
-        return UnreachableError("the archive", self.url, f"{_cause(error)}{self._at()}")
+        return UnreachableError(self.what, self.url, f"{_cause(error)}{self._at()}")
 
     def _at(self) -> str:
         return f" (endpoint {self._endpoint})" if self._endpoint else ""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from optml_queue.errors import InputError, NotFoundError, without_password
 
 if TYPE_CHECKING:
+    from optml_queue.archive import Archive
     from optml_queue.embedded import Session
     from optml_queue.store import Experiment, Store, WorkerInfo
     from optml_queue.trial import Attempt, Trial, TrialState
@@ -140,6 +141,17 @@ def reading(results: Path | None = None, archive: str | None = None) -> Iterator
         yield _archive(configured.archive_url)
     else:
         yield _archive(str(_existing(folder)))
+
+
+def documents(results: Path | None = None, archive: str | None = None) -> Archive:
+    """The archive that goes with what `reading` reads."""
+    from optml_queue.archive import open_archive
+    from optml_queue.settings import settings
+
+    configured = settings()
+    if archive is None:
+        archive = configured.archive if results is None or configured.archive_url else str(results)
+    return open_archive(archive)
 
 
 def _existing(folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from heapq import nsmallest
@@ -19,7 +19,9 @@ from optml_queue.errors import InputError, NotFoundError
 from optml_queue.trial import Trial, TrialState
 
 if TYPE_CHECKING:
+    from optml_queue.archive import Archive
     from optml_queue.cli.connection import Source
+    from optml_queue.cli.ranking import Standing
     from optml_queue.store import Experiment
 
 TABLE_ROWS = 50
@@ -207,6 +209,15 @@ def _sort_key(experiment: Experiment, order: Order) -> Callable[[Trial], float |
 def best(
     experiment: options.Experiment = "latest",
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="How many points.")] = 10,
+    fetch: Annotated[
+        Path | None,
+        typer.Option(
+            "--fetch",
+            metavar="DIR",
+            help="Copy what the best trial made (its artifacts: a trained model) into DIR.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.Json = False,
     results: options.Results = None,
     archive: options.Archive = None,
@@ -219,22 +230,43 @@ def best(
       optml best                                the newest experiment's leaderboard
       optml best latest --top 3
       optml best latest --top 1 --json | jq '.points[0].params'
+      optml best latest --fetch model           bring the best trial's artifacts
     """
-    from optml_queue.cli.connection import reading
+    from optml_queue.cli.connection import documents, reading
     from optml_queue.cli.ranking import ranked
     from optml_queue.cli.tables import leaderboard
-    from optml_queue.cli.terminal import show, show_json, stdout_width
+    from optml_queue.cli.terminal import say, show, show_json, stdout_width
 
     with reading(results, archive) as source:
         record = source.experiment(source.resolve(experiment))
         standings = ranked(source, record, top)
+        brought = _bring_best(documents(results, archive), record, standings, fetch) if fetch else []
     if as_json:
         points = [{"rank": s.rank, **s.document(record.metric)} for s in standings]
-        show_json({"experiment": record.id, "metric": record.metric, "goal": record.goal, "points": points})
-    elif standings:
+        files = {"fetched": [str(path) for path in brought]} if fetch else {}
+        show_json({"experiment": record.id, "metric": record.metric, "goal": record.goal, "points": points, **files})
+        return
+    if standings:
         show(leaderboard(standings, record.metric, stdout_width()))
     else:
         show(f"{record.id} has no complete trial yet; optml status {record.id} tells how far it is")
+    for path in brought:
+        say(f"brought {path}")
+
+
+def _bring_best(archive: Archive, record: Experiment, standings: Sequence[Standing], folder: Path) -> list[Path]:
+    """The files of the best trial's artifacts, copied into a folder. Raises NotFoundError when there are none."""
+    from optml_queue.archive.kept import bring_artifacts
+
+    if not standings:
+        raise NotFoundError(f"{record.id} has no complete trial yet: there is no best one to fetch from")
+    number = standings[0].trial.number
+    brought = bring_artifacts(archive, record.id, number, folder)
+    if not brought:
+        raise NotFoundError(
+            f"{record.id}: its best trial, {number}, kept no artifacts; a program keeps one with trial.artifact(path)"
+        )
+    return brought
 
 
 def export(

@@ -13,6 +13,7 @@ from optml_queue.errors import NotFoundError
 from optml_queue.trial import TERMINAL_STATES, Attempt, Trial
 
 if TYPE_CHECKING:
+    from optml_queue.archive import Archive
     from optml_queue.cli.connection import Source
 
 FOLLOW_S = 0.2
@@ -31,21 +32,22 @@ def logs(
     results: options.Results = None,
     archive: options.Archive = None,
 ) -> None:
-    """Show how the trials of an experiment ended, in order; of one trial, its own lines and its failed attempts.
+    """Show how the trials of an experiment ended, in order; of one trial, what it said and its failed attempts.
 
     Examples
       optml logs latest                         one line a finished trial
       optml logs latest --follow                and those that are yet to finish
-      optml logs latest 7                       what trial 7 logged, and the traceback of each failed attempt
+      optml logs latest 7                       what trial 7 logged and wrote, the traceback of each failed attempt
     """
-    from optml_queue.cli.connection import reading
+    from optml_queue.cli.connection import documents, reading
 
     with reading(results, archive) as source:
         id_ = source.resolve(experiment)
         if number is None:
             _show_finishes(source, id_, follow=follow, as_json=as_json)
         else:
-            _show_trial(source, id_, number, follow=follow, as_json=as_json)
+            archive_ = documents(results, archive)
+            _show_trial(source, archive_, id_, number, follow=follow, as_json=as_json)
 
 
 def _show_finishes(source: Source, experiment: str, *, follow: bool, as_json: bool) -> None:
@@ -87,7 +89,7 @@ def finish_line(trial: Trial, metric: str) -> str:
     return "  ".join(words)
 
 
-def _show_trial(source: Source, experiment: str, number: int, *, follow: bool, as_json: bool) -> None:
+def _show_trial(source: Source, archive: Archive, experiment: str, number: int, *, follow: bool, as_json: bool) -> None:
     from optml_queue.cli.terminal import show_json, write_line
 
     trial = _trial(source, experiment, number)
@@ -101,20 +103,35 @@ def _show_trial(source: Source, experiment: str, number: int, *, follow: bool, a
                 "reason": a.reason,
                 "error": a.error,
                 "traceback": a.traceback,
+                "output": a.output,
             }
             for a in source.attempts(experiment, number)
         ]
-        lines = list(source.logs(experiment, number))
         show_json(
-            {"experiment": experiment, "trial": number, "state": trial.state, "lines": lines, "attempts": attempts}
+            {
+                "experiment": experiment,
+                "trial": number,
+                "state": trial.state,
+                "lines": list(source.logs(experiment, number)),
+                "attempts": attempts,
+                "outputs": {str(attempt): text for attempt, text in outputs(archive, experiment, trial).items()},
+            }
         )
         return
-    for line in trial_lines(source, experiment, trial, follow=follow):
+    for line in trial_lines(source, archive, experiment, trial, follow=follow):
         write_line(line)
 
 
-def trial_lines(source: Source, experiment: str, trial: Trial, *, follow: bool) -> Iterator[str]:
-    """What a trial logged, then its failed attempts, then how it stands."""
+def outputs(archive: Archive, experiment: str, trial: Trial) -> dict[int, str]:
+    """What the attempts of a trial wrote to stdout and stderr, of those that wrote something."""
+    from optml_queue.archive.kept import output
+
+    texts = {attempt: output(archive, experiment, trial.number, attempt) for attempt in range(1, trial.attempts + 1)}
+    return {attempt: text for attempt, text in texts.items() if text}
+
+
+def trial_lines(source: Source, archive: Archive, experiment: str, trial: Trial, *, follow: bool) -> Iterator[str]:
+    """What a trial logged, then its failed attempts, what others wrote, and how it stands."""
     seen = 0
     while True:
         lines = source.logs(experiment, trial.number, seen)
@@ -125,18 +142,27 @@ def trial_lines(source: Source, experiment: str, trial: Trial, *, follow: bool) 
         time.sleep(FOLLOW_S)
         # Read after the state, so that the last lines of a trial that ends meanwhile are not missed.
         trial = _trial(source, experiment, trial.number)
+    written = outputs(archive, experiment, trial)
     for attempt in source.attempts(experiment, trial.number):
-        yield from attempt_lines(attempt)
+        yield from attempt_lines(attempt, written.pop(attempt.attempt, attempt.output))
+    for number, text in written.items():
+        yield f"attempt {number} wrote:"
+        yield from _indented(text)
     yield finish_line(trial, source.experiment(experiment).metric)
 
 
-def attempt_lines(attempt: Attempt) -> list[str]:
-    """How an attempt ended without a result, its traceback indented."""
+def attempt_lines(attempt: Attempt, output: str) -> list[str]:
+    """How an attempt ended without a result; its traceback, and what it wrote, indented."""
     took = units.duration(attempt.ended_at - attempt.started_at)
     head = f"attempt {attempt.attempt} on {attempt.worker} ended after {took}: {attempt.reason}"
     if attempt.error:
         head += f": {attempt.error}"
-    return [head, *(f"    {line}" for line in attempt.traceback.splitlines())]
+    wrote = ["  it wrote:", *_indented(output)] if output else []
+    return [head, *_indented(attempt.traceback), *wrote]
+
+
+def _indented(text: str) -> list[str]:
+    return [f"    {line}" for line in text.splitlines()]
 
 
 def _trial(source: Source, experiment: str, number: int) -> Trial:

@@ -15,6 +15,7 @@ from optml_queue.trial import Params
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from optml_queue.runner import TrialData
     from optml_queue.search import Plan
     from optml_queue.space import Axis
     from optml_queue.spec import Spec
@@ -75,7 +76,7 @@ class Preview:
         """The preview as JSON."""
         return {
             "name": self.spec.name,
-            "algorithm": self.spec.algorithm,
+            self.spec.code.kind: self.spec.code.name,
             "method": self.spec.method,
             "metric": self.spec.metric,
             "goal": self.spec.goal,
@@ -128,9 +129,10 @@ def preview_of(spec: Spec, workers: int | None) -> Preview:
 def estimate(spec: Spec, plan: Plan, trials: int, first: Sequence[Planned], workers: int) -> Estimate | None:
     """How long the experiment takes on `workers` workers, by running its first trial here for at most 2 s.
 
-    None when that trial fails: then there is nothing to measure.
+    None when that trial fails: then there is nothing to measure. None, too, for the user's own code: what it does
+    besides is not known, and looking at a spec must start nothing.
     """
-    if not first:
+    if not first or spec.code.kind != "algorithm":
         return None
     measured = _measure(spec, first[0])
     if measured is None:
@@ -146,12 +148,12 @@ def _measure(spec: Spec, planned: Planned) -> tuple[float, bool] | None:
 
     Run in a thread that is left behind at the limit: a driver's training loop cannot be made to stop.
     """
-    from optml_queue.data import load
+    from optml_queue.cli.submit import load_data
 
-    load(spec.data)
+    data = load_data(spec)
     times: list[float] = []
     began_at = time.perf_counter()
-    thread = threading.Thread(target=_run_again, args=(spec, planned, times), daemon=True)
+    thread = threading.Thread(target=_run_again, args=(spec, data, planned, times), daemon=True)
     thread.start()
     thread.join(MEASURE_LIMIT_S)
     if times:
@@ -159,14 +161,14 @@ def _measure(spec: Spec, planned: Planned) -> tuple[float, bool] | None:
     return (time.perf_counter() - began_at, True) if thread.is_alive() else None
 
 
-def _run_again(spec: Spec, planned: Planned, times: list[float]) -> None:
+def _run_again(spec: Spec, data: TrialData | None, planned: Planned, times: list[float]) -> None:
     """Run a trial at least twice and for 0.2 s: the first run may compile what later ones find ready."""
     from optml_queue.runner import run_serial
 
     began_at = time.perf_counter()
     while len(times) < 2 or time.perf_counter() - began_at < MEASURE_AGAIN_S:
         started_at = time.perf_counter()
-        for _number, result in run_serial(spec, [planned.number]):
+        for _number, result in run_serial(spec, [planned.number], data):
             if result.state == "failed":
                 return
         times.append(time.perf_counter() - started_at)
@@ -177,9 +179,11 @@ def _relative_cost(spec: Spec, plan: Plan, first: Planned) -> float:
     cost = spec.driver.cost
     if cost is None:
         return 1.0
-    from optml_queue.data import load
+    from optml_queue.cli.submit import load_data
+    from optml_queue.data import Series, Table
 
-    rows = len(load(spec.data).values)
+    data = load_data(spec)
+    rows = data.rows if isinstance(data, Series | Table) else 0
     looks = min(COST_SAMPLE, plan.end)
     sample = (plan.trial(plan.end * look // looks) for look in range(looks))
     costs = [cost(spec.driver.complete(trial[0]), rows) for trial in sample if trial is not None]
@@ -199,7 +203,7 @@ def drawing(preview: Preview, width: int = 80) -> list[RenderableType]:
     seeds = Column("seed", [str(planned.seed) for planned in rows], right=True)
     axes = spec.space.axes
     lines: list[RenderableType] = [
-        Text.assemble((spec.name, "bold"), f"  {spec.method} of {spec.algorithm}, {spec.goal} {spec.metric}"),
+        Text.assemble((spec.name, "bold"), f"  {spec.method} of {spec.code.name}, {spec.goal} {spec.metric}"),
         Text(preview.size()),
         "",
         table(

@@ -15,7 +15,7 @@ from optml_queue.cli.outcome import FAILED
 from optml_queue.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from optml_queue.runner import AttemptFailedError
+    from optml_queue.errors import AttemptFailedError
     from optml_queue.search import Plan
     from optml_queue.spec import Spec
     from optml_queue.trial import TrialResult
@@ -40,7 +40,7 @@ def run(
     """
     from optml_queue.cli.submit import read_spec
     from optml_queue.cli.terminal import show, show_json_list
-    from optml_queue.runner import AttemptFailedError
+    from optml_queue.errors import AttemptFailedError
 
     loaded = read_spec(spec, overrides or [])
     documents: list[str] = []
@@ -59,13 +59,13 @@ def run(
 
 def attempts(spec: Spec, only: int | None) -> Iterator[tuple[int, dict[str, Any], int, TrialResult, float]]:
     """Number, point, seed, result and run time (s) of each trial. Raises AttemptFailedError at the first that fails."""
-    from optml_queue.data import load
+    from optml_queue.cli.submit import load_data
     from optml_queue.driver import ActiveTrial
     from optml_queue.runner import run_attempt
     from optml_queue.search import segments
 
     plan = segments(spec)
-    data = load(spec.data)
+    data = load_data(spec)
     for number, params, seed in planned(plan, only):
         active = ActiveTrial(number=number, params=params, seed=seed, on_log=_log)
         began_at = time.perf_counter()

@@ -13,6 +13,7 @@ from optml_queue.errors import InputError, SpecError
 
 if TYPE_CHECKING:
     from optml_queue.cli.connection import Connection
+    from optml_queue.runner import TrialData
     from optml_queue.spec import Spec
 
 STDIN = Path("-")
@@ -99,10 +100,22 @@ def read_spec(path: Path, overrides: list[str]) -> Spec:
 
 def check_data(spec: Spec) -> None:
     """Raises DataError when the user's own data cannot be used, before anything is started."""
-    if spec.data.kind == "csv":
-        from optml_queue.data import load
+    from optml_queue.data import SHIPPED
 
-        load(spec.data)
+    if spec.data is not None and spec.data.kind not in SHIPPED:
+        load_data(spec)
+
+
+def load_data(spec: Spec) -> TrialData | None:
+    """The data of a spec as its code takes them; what lies at s3:// is downloaded. Raises DataError."""
+    from functools import partial
+
+    from optml_queue.archive.dataset import download
+    from optml_queue.runner import data_of
+    from optml_queue.settings import settings
+
+    cache_dir = settings().cache_dir
+    return data_of(spec, partial(download, cache_dir=cache_dir), cache_dir)
 
 
 def check_id(experiment: str | None) -> None:
@@ -119,9 +132,10 @@ def create(connection: Connection, spec: Spec, experiment: str | None) -> str:
     """Bring the experiment into being, or go on with it when it is there already; its id."""
     from optml_queue import experiments
     from optml_queue.archive import open_archive
+    from optml_queue.settings import settings
 
     store, archive = connection.store, open_archive(connection.archive_url)
-    id_ = experiments.submit(store, archive, spec, experiment=experiment)
+    id_ = experiments.submit(store, archive, spec, experiment=experiment, cache_dir=settings().cache_dir)
     if store.experiment(id_).state == "paused":
         store.resume(id_)
     return id_

@@ -63,7 +63,8 @@ def worker(
     """Run workers and the control process in the foreground, and start again those that end.
 
     Broker, store and archive come from OPTML_BROKER_URL, OPTML_STORE_URL and OPTML_ARCHIVE_URL. SIGTERM lets the
-    running trials finish for as long as OPTML_GRACE_S says, then hands them back to the queue.
+    running trials finish for as long as OPTML_GRACE_S says, then hands them back to the queue. Users' programs and
+    commands run only where OPTML_ALLOW_PROGRAMS is true.
 
     Examples
       OPTML_BROKER_URL=redis://host:6379/0 optml worker

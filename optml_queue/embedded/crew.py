@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterable, Sequence
 
-from optml_queue.worker.lifeline import die_with_parent
+from optml_queue.lifeline import die_with_parent
 
 PATIENCE_S, HASTE_S = 3.0, 3.0  # together they leave nothing of a killed client after 10 s
 POLL_S = 0.01

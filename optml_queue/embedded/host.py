@@ -82,6 +82,8 @@ class Host:
         os.dup2(2, 1)
         os.environ["OPTML_BROKER_URL"] = os.environ["OPTML_STORE_URL"] = server.url
         os.environ["OPTML_ARCHIVE_URL"] = self._archive_url
+        # Who can submit here could run their code without us.
+        os.environ.setdefault("OPTML_ALLOW_PROGRAMS", "true")
 
     def _tend(self, server: LocalServer) -> None:
         while True:
@@ -139,6 +141,10 @@ def _lay_to_rest(url: str) -> None:
 
 def _end_session() -> None:
     """End what trials started and left behind (Linux): a process of theirs may have outlived its worker."""
+    from optml_queue.settings import settings
+    from optml_queue.worker.workspace import sweep
+
+    sweep(settings().cache_dir)  # trials have sessions of their own
     own = os.getpid()
     for path in Path("/proc").glob("[0-9]*"):
         pid = int(path.name)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from optml_queue.embedded.provider import Program
 from optml_queue.errors import OptmlError
-from optml_queue.worker.lifeline import die_with_parent
+from optml_queue.lifeline import die_with_parent
 
 HOST = "127.0.0.1"
 START_LIMIT_S = 60.0  # a large append-only file takes its time to load

@@ -2,47 +2,63 @@
 
 data: sunspots                                       or {name: sunspots}
 data: {name: channel, samples: 10000, seed: 0}
-data: {csv: series.csv, column: 1, test: 0.2}        a path is relative to the spec's folder
+data: {csv: series.csv, column: 1, test: 0.2}        a series; a path is relative to the spec's folder, or s3://…
+data: {csv: irises.csv, target: species}             a table
+data: {npz: s3://bucket/arrays.npz, task: regression}
+data: {name: digits, validation: 0.1, seed: 0, standardize: true}
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from optml_queue.data import CHANNEL_SAMPLES, KINDS, MIN_ROWS, TEST_FRACTION, DataSpec
+from optml_queue.data import CHANNEL_SAMPLES, KINDS, MIN_ROWS, SERIES, TASKS, TEST_FRACTION, DataSpec
 from optml_queue.driver import Driver
 from optml_queue.spec.document import Node, shortened
-from optml_queue.spec.section import Section, alternatives, nearest
+from optml_queue.spec.section import Section, nearest
 
 MAX_SAMPLES = 100_000_000
 MAX_SEED = 2**63 - 1
+MAX_COLUMN = 100_000
+
+_FORMS = ("name", "csv", "npz")  # each stands for a way to say where the data are
+_BY_PATH = ("csv", "table", "npz")
+_PREPARATION = ("validation", "seed", "standardize")
 _KEYS = {
     "sunspots": ("name", "test"),
     "channel": ("name", "samples", "seed", "test"),
     "csv": ("csv", "column", "test"),
+    "digits": ("name", "test", *_PREPARATION),
+    "mnist": ("name", "path", *_PREPARATION),
+    "npz": ("npz", "task", "test", *_PREPARATION),
+    "table": ("csv", "target", "task", "test", *_PREPARATION),
 }
 _SPELLINGS = {
-    **dict.fromkeys(("path", "file", "filename"), "write the file as csv: PATH"),
+    **dict.fromkeys(("path", "file", "filename"), "write the file as csv: PATH or npz: PATH"),
     **dict.fromkeys(("test_size", "test_fraction", "split"), "the part kept for the test is test: 0.1"),
+    **dict.fromkeys(("val", "val_size", "validation_split", "validation_size"), "that part is validation: 0.1"),
+    **dict.fromkeys(("shuffle", "random_state"), "rows are shuffled by seed: 0, and in order without a seed"),
+    **dict.fromkeys(("label", "labels", "y", "target_column"), "the column to predict is target"),
+    **dict.fromkeys(("normalize", "scale", "scaler"), "write standardize: true"),
     "digest": "leave it out: it is computed",
     "kind": "write name",
 }
+_S3_ADDRESS = re.compile(r"s3://[^/@:?#\s]+/[^?#]+")
 
 
 def read_data(root: Section, base: Path, driver: Driver | None) -> DataSpec | None:
-    """The data of a spec, the driver's default when it names none; None with a problem noted."""
+    """The data of a spec, else the driver's default; None where it needs none, or with a problem noted."""
     section = _section(root)
     if section is None:
         return _default(root, driver)
     kind = _kind(section, driver)
     if not kind:
         return None
-    section.refuse_others(_KEYS[kind], _SPELLINGS, later=("npz",))
-    options = _csv_options(section, base) if kind == "csv" else _named_options(section, kind)
-    test = section.number("test")
-    if test is not None and not 0 < test < 1:
-        section.problem("test", f"must be a fraction between 0 and 1, got {test!r}", "as in test: 0.1")
-    return DataSpec(kind, options, TEST_FRACTION if test is None else float(test))
+    section.refuse_others(_KEYS[kind], _spellings(kind))
+    return DataSpec(kind, _options(section, kind, base), _test(section, kind))
 
 
 def _section(root: Section) -> Section | None:
@@ -54,79 +70,179 @@ def _section(root: Section) -> Section | None:
 
 
 def _default(root: Section, driver: Driver | None) -> DataSpec | None:
-    if driver is None or "data" in root:  # what is wrong has been said
+    if driver is None or not driver.data or "data" in root:  # what is wrong has been said
         return None
     kind = driver.data[0]
-    if kind == "csv":
-        root.problem("data", "is missing", "as in data: {csv: series.csv, column: 0}")
+    if kind in _BY_PATH:
+        example = {"csv": "{csv: series.csv, column: 0}", "table": "{csv: table.csv, target: NAME}"}
+        root.problem("data", "is missing", f"as in data: {example.get(kind, '{npz: arrays.npz}')}")
         return None
     section = Section(Node({}), "data", root.report)
-    return DataSpec(kind, _named_options(section, kind))
+    return DataSpec(kind, _options(section, kind, Path()), _test(section, kind))
+
+
+def _spellings(kind: str) -> dict[str, str]:
+    if kind == "mnist":
+        return {**_SPELLINGS, "test": "leave it out: mnist has a test part of its own"}
+    return _SPELLINGS
+
+
+# Which kind it is
 
 
 def _kind(section: Section, driver: Driver | None) -> str:
     """The kind of data, "" with a problem noted."""
-    if "csv" in section and "name" in section:
-        section.problem("csv", "rules out name", "keep one of them")
+    forms = [form for form in _FORMS if form in section]
+    if len(forms) > 1:
+        section.problem(forms[1], f"rules out {forms[0]}", "keep one of them")
         return ""
-    if "npz" in section:
-        section.problem("npz", "is not available in this version", "there are name and csv")
-        return ""
-    kinds = driver.data if driver else KINDS
-    if "csv" in section:
-        if "csv" not in kinds:
-            section.problem("csv", f"the algorithm takes {alternatives(kinds)} only")
-        return "csv"
-    if "name" not in section:
+    if not forms:
         if isinstance(section.node.value, dict):
-            section.refuse_others(("name", "csv"), _SPELLINGS)
-            section.report.add(section.node, "data", "needs name or csv", "as in data: {name: sunspots}")
+            section.refuse_others((*_FORMS, *_KEYS["table"]), _SPELLINGS)
+            section.report.add(section.node, "data", "needs name, csv or npz", "as in data: {name: sunspots}")
         return ""
-    return _named(section, [kind for kind in kinds if kind != "csv"])
+    kinds = (driver and driver.data) or KINDS
+    if forms == ["name"]:
+        return _named(section, kinds, driver)
+    kind = _csv_kind(section, kinds) if forms == ["csv"] else "npz"
+    if kind and kind not in kinds:
+        key = "target" if kind == "table" and "target" in section else forms[0]
+        section.problem(key, _taken(kinds, driver), _want_of_target(kind, kinds))
+    return kind
 
 
-def _named(section: Section, names: list[str]) -> str:
+def _csv_kind(section: Section, kinds: Sequence[str]) -> str:
+    if "target" in section and "column" in section:
+        section.problem("column", "rules out target", "a series has a column, a table a target")
+        return ""
+    if "target" in section:
+        return "table"
+    if "column" not in section and "table" in kinds and "csv" not in kinds:
+        section.problem("csv", "needs a target: the column to predict", "as in data: {csv: table.csv, target: NAME}")
+        return ""
+    return "csv"
+
+
+def _named(section: Section, kinds: Sequence[str], driver: Driver | None) -> str:
     name = section.text("name")
-    if name and name not in names:
-        known = f"there are {', '.join(names)}" if names else "the algorithm takes none by name"
-        advice = nearest(name, names) or f"{known}; a file of your own is csv: PATH"
-        section.problem("name", f"no data set is called {shortened(name)!r}", advice)
+    if not name or (name in kinds and name not in _BY_PATH):
+        return name
+    if name in KINDS and name not in _BY_PATH:
+        section.problem("name", f"{name} is not for this algorithm: {_taken(kinds, driver)}")
         return ""
-    return name
+    known = [kind for kind in kinds if kind not in _BY_PATH]
+    there_are = f"there are {', '.join(known)}" if known else "the algorithm takes none by name"
+    own = " and ".join(_OWN_FILES[kind] for kind in _BY_PATH if kind in kinds)
+    advice = nearest(name, known) or (f"{there_are}; a file of your own is {own}" if own else there_are)
+    section.problem("name", f"no data set is called {shortened(name)!r}", advice)
+    return ""
 
 
-def _named_options(section: Section, kind: str) -> dict[str, object]:
-    if kind != "channel":
-        return {}
-    samples = section.integer("samples", MIN_ROWS, MAX_SAMPLES)
-    return {"samples": samples or CHANNEL_SAMPLES, "seed": section.integer("seed", 0, MAX_SEED) or 0}
+_OWN_FILES = {"csv": "csv: PATH", "table": "csv: PATH with target: COLUMN", "npz": "npz: PATH"}
 
 
-def _csv_options(section: Section, base: Path) -> dict[str, object]:
-    return {"path": _path(section, base), "column": _column(section)}
+def _taken(kinds: Sequence[str], driver: Driver | None) -> str:
+    shown = ["csv with target" if kind == "table" else kind for kind in kinds]
+    return f"{driver.name if driver else 'the algorithm'} takes {', '.join(shown)}"
 
 
-def _column(section: Section) -> int | str:
-    node = section.get("column")
+def _want_of_target(kind: str, kinds: Sequence[str]) -> str:
+    return "name the column to predict as target, not column" if kind == "csv" and "table" in kinds else ""
+
+
+# What is to be known of each kind
+
+
+def _options(section: Section, kind: str, base: Path) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    if kind == "channel":
+        samples = section.integer("samples", MIN_ROWS, MAX_SAMPLES)
+        return {"samples": samples or CHANNEL_SAMPLES, "seed": section.integer("seed", 0, MAX_SEED) or 0}
+    if kind in _BY_PATH:
+        options["path"] = _path(section, "npz" if kind == "npz" else "csv", base)
+    elif "path" in _KEYS[kind] and "path" in section:
+        options["path"] = _path(section, "path", base)
+    if kind == "csv":
+        options["column"] = _column(section, "column")
+    if kind == "table":
+        options["target"] = _column(section, "target")
+    if "task" in section and "task" in _KEYS[kind]:
+        options["task"] = section.choice("task", TASKS, "")
+    return options if kind in SERIES else options | _preparation(section)
+
+
+def _preparation(section: Section) -> dict[str, Any]:
+    validation = _fraction(section, "validation", least=0.0)
+    seed = section.integer("seed", 0, MAX_SEED)
+    return {
+        "validation": validation or 0.0,
+        **({} if seed is None else {"seed": seed}),
+        "standardize": section.flag("standardize"),
+    }
+
+
+def _test(section: Section, kind: str) -> float | None:
+    """The fraction for the test; None for the data's own test part."""
+    if "test" not in _KEYS[kind]:
+        return None
+    test = _fraction(section, "test")
+    validation = _fraction_of(section, "validation") if "validation" in _KEYS[kind] else 0.0
+    if validation < 1 <= validation + (TEST_FRACTION if test is None else test):
+        section.problem("validation", "leaves no rows to train on: validation and test must be less than 1 together")
+    return TEST_FRACTION if test is None and kind != "npz" else test
+
+
+def _fraction(section: Section, key: str, least: float | None = None) -> float | None:
+    """The fraction at a key; None where it is absent, and with a problem noted."""
+    value = section.number(key)
+    if value is None or 0 < value < 1 or value == least:
+        return None if value is None else float(value)
+    section.problem(key, f"must be a fraction between 0 and 1, got {value!r}", f"as in {key}: 0.1")
+    return None
+
+
+def _fraction_of(section: Section, key: str) -> float:
+    """The number at a key, whose problems have been noted; 0 when there is none."""
+    node = section.entries.get(key)
+    value = node.value if node else 0
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _column(section: Section, key: str) -> int | str:
+    node = section.get(key)
     if node is not None and isinstance(node.value, str) and node.value.strip():
-        return node.value
-    return section.integer("column", 0, 100_000) or 0
+        return node.value.strip()
+    return section.integer(key, 0, MAX_COLUMN) or 0
 
 
-def _path(section: Section, base: Path) -> str:
-    text = section.text("csv")
+# Where it lies
+
+
+def _path(section: Section, key: str, base: Path) -> str:
+    text = section.text(key)
     if "://" in text:
-        message = f"addresses like {text.partition('://')[0]}:// are not available in this version"
-        section.problem("csv", message, "give the path of a local file")
-        return ""
+        return _address(section, key, text)
     if not text:
-        if section.entries["csv"].value == "":
-            section.problem("csv", "is empty", "give the path of a file")
+        if section.entries[key].value == "":
+            section.problem(key, "is empty", "give the path of a file")
         return ""
     path = base / (Path.home() / text[2:] if text.startswith("~/") else text)
     if message := _file_problem(path):
-        section.problem("csv", f"{shortened(str(path), 200)}: {message}", _near_file(path))
+        section.problem(key, f"{shortened(str(path), 200)}: {message}", _near_file(path))
     return str(path.absolute())
+
+
+def _address(section: Section, key: str, text: str) -> str:
+    """An s3:// address. Whether something lies there shows when it is submitted."""
+    if _S3_ADDRESS.fullmatch(text):
+        return text
+    scheme = text.partition("://")[0]
+    if scheme == "s3":
+        message, advice = "must name a bucket and a key", "as in s3://bucket/folder/data.csv"
+    else:
+        message, advice = f"addresses like {shortened(scheme)}:// are not read", "give a local path or s3://bucket/key"
+    section.problem(key, message, advice)
+    return ""
 
 
 def _file_problem(path: Path) -> str:

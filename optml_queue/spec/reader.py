@@ -6,9 +6,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from optml_queue.driver import Driver, Goal, algorithm_names, load_driver
+from optml_queue.driver import RESULT_COLUMNS, Driver, Goal, Metric
 from optml_queue.errors import DriverError, Problem, SpecError
 from optml_queue.spec import spellings
+from optml_queue.spec.algorithm import Algorithm
+from optml_queue.spec.code_section import read_code
 from optml_queue.spec.data_section import MAX_SEED, read_data
 from optml_queue.spec.document import MAX_BYTES, DocumentError, Node, compose, decode, dump, shortened
 from optml_queue.spec.duration import duration_s
@@ -24,10 +26,11 @@ MAX_SEEDS = 10_000
 MAX_PRIORITY = 100
 
 _KEYS = (
-    "name", "algorithm", "method", "seed", "metric", "parameters", "data", "exclude", "points", "seeds",
-    "max_trials", "max_parallel", "max_failed", "timeout", "retry", "resources", "priority",
+    "name", "algorithm", "program", "requirements", "command", "files", "method", "seed", "metric", "parameters",
+    "data", "exclude", "points", "seeds", "max_trials", "max_parallel", "max_failed", "timeout", "retry",
+    "resources", "priority",
 )  # fmt: skip
-_LATER_KEYS = ("program", "command", "early_stopping")
+_LATER_KEYS = ("early_stopping",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # A class names a queue; these are the letters that every broker takes.
 _CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -94,6 +97,7 @@ class _Reader:
         self._root = root
         self._report = root.report
         self._base = base
+        self._code = read_code(root, base, drivers)
         self._driver = self._load_driver(drivers)
 
     def spec(self, text: str) -> Spec | None:
@@ -115,11 +119,11 @@ class _Reader:
         max_failed = root.integer("max_failed", 0, MAX_TRIALS)
         priority = root.integer("priority", 0, MAX_PRIORITY) or 0
         timeout_s, retry, resource_class = self._timeout_s(), self._retry(), self._resource_class()
-        if self._report.problems or space is None or data is None or self._driver is None:
+        if self._report.problems or space is None or self._code is None:
             return None
         return Spec(
             name=name,
-            algorithm=self._driver.name,
+            code=self._code,
             method=method,
             seed=seed,
             metric=metric,
@@ -140,26 +144,22 @@ class _Reader:
         )
 
     def _load_driver(self, drivers: Mapping[str, Driver] | None) -> Driver | None:
-        if "algorithm" not in self._root:
-            if isinstance(self._root.node.value, dict) and not {*_LATER_KEYS} & {*self._root.entries}:
-                self._report.add(self._root.node, "algorithm", "is missing", "as in algorithm: lms")
+        if self._code is None:
             return None
-        name = self._root.text("algorithm")
-        if not name:
-            if self._root.entries["algorithm"].value == "":
-                self._root.problem("algorithm", "is empty")
-            return None
-        names = algorithm_names() if drivers is None else list(drivers)
-        if name not in names:
-            known = f"there are: {', '.join(names)}"
-            advice = f"{nearest(name, names)} {known}".strip()
-            self._root.problem("algorithm", f"no algorithm is called {shortened(name)!r}", advice)
-            return None
+        if drivers is not None and isinstance(self._code, Algorithm):
+            return drivers[self._code.name]
         try:
-            return load_driver(name) if drivers is None else drivers[name]
+            return self._code.driver(self._judged())
         except DriverError as error:
-            self._root.problem("algorithm", f"cannot be loaded: {error}")
+            self._root.problem(self._code.kind, f"cannot be loaded: {error}")
             return None
+
+    def _judged(self) -> Metric:
+        """The metric as the spec names it, to be checked later; its name may be ""."""
+        node = self._root.entries.get("metric")
+        entries = node.value if node is not None and isinstance(node.value, dict) else {"name": node, "goal": None}
+        name, goal = (entry.value if (entry := entries.get(key)) else "" for key in ("name", "goal"))
+        return Metric(str(name or ""), Goal.MAXIMIZE if goal == Goal.MAXIMIZE else Goal.MINIMIZE)
 
     def _required_name(self) -> str:
         if "name" not in self._root:
@@ -181,15 +181,21 @@ class _Reader:
         if node is not None and isinstance(node.value, str):
             node = Node({"name": node}, node.line, node.origin)
         section = Section(node or Node({}), "metric", self._report)
-        section.refuse_others(("name", "goal", "at"), spellings.METRIC)
+        is_command = self._code is not None and self._code.kind == "command"
+        section.refuse_others(("name", "goal", "at", *(["source"] if is_command else [])), spellings.METRIC)
         at = section.choice("at", ("last", "best"), "last")
         name = section.text("name")
         if self._driver is None:
             return name, Goal.MINIMIZE, at
         metrics = self._driver.metrics
-        if name and name not in metrics:
+        if "" in metrics:
+            key, at_node = ("metric.name", node) if node else ("metric", self._root.node)
+            self._report.add(at_node, key, "is missing: what are trials judged by?", "as in metric: loss")
+        elif name and name not in metrics:
             known = f"{self._driver.name} measures {', '.join(metrics)}"
             section.problem("name", f"no metric is called {shortened(name)!r}", f"{nearest(name, metrics)} {known}")
+        elif name in RESULT_COLUMNS or not (name or "_").isidentifier():
+            section.problem("name", f"must be a name (letters, digits and _) of its own, got {shortened(name)!r}")
         metric = metrics.get(name, next(iter(metrics.values())))
         self._check_goal(section, metric.name, metric.goal)
         return metric.name, metric.goal, at

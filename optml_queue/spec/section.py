@@ -115,6 +115,13 @@ class Section:
             return None
         return node.value
 
+    def flag(self, key: str) -> bool:
+        """True or false; false where the key is absent."""
+        node = self.get(key)
+        if node is not None and not isinstance(node.value, bool):
+            self.problem(key, f"must be true or false, got {node}")
+        return node is not None and node.value is True
+
     def refuse_others(self, known: Iterable[str], spellings: Mapping[str, str], later: Collection[str] = ()) -> None:
         """Note every key that is not known. `spellings` has advice for other tools' names, `later` what is to come."""
         known = list(known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optml_queue.driver import RESULT_COLUMNS, Driver
@@ -62,6 +62,8 @@ class SpaceSection:
             )
         if len(self.report.problems) == before:
             self._try_points(space)
+        if len(self.report.problems) == before:
+            self._check_points(space)
         return space if len(self.report.problems) == before else None
 
     def points(self, space: Space | None) -> tuple[Params, ...]:
@@ -74,6 +76,7 @@ class SpaceSection:
             point, message = _completed(space, given)
             if not message and points.setdefault(encode(point), point) is not point:
                 message = "repeats an earlier one"
+            message = message or "; ".join(f"{name} {wrong}" for name, wrong in self._wrong(point).items())
             if message:
                 self.report.add(node, key, message)
         return tuple(points.values())
@@ -115,7 +118,7 @@ class SpaceSection:
             section.report.add(section.entries[name], section.key(shortened(name)), message)
         elif name in _RESERVED_NAMES or name in metrics:
             section.problem(name, "is the name of a column of the results, which no parameter can have")
-        elif self.driver and name not in self.driver.parameters:
+        elif self.driver and name not in self.driver.parameters and self.driver.check is None:
             known = list(self.driver.parameters)
             section.problem(name, f"is no parameter of {self.driver.name}", _known(name, known))
         else:
@@ -174,6 +177,34 @@ class SpaceSection:
                     return
             self.root.problem("exclude", str(error))
 
+    def _check_points(self, space: Space) -> None:
+        """Note what the algorithm finds wrong with points of the space, once for each parameter."""
+        if self.driver is None or self.driver.check is None:
+            return
+        told: set[str] = set()
+        for point in _some_points(space):
+            for name, message in self._wrong(point).items():
+                if name not in told:
+                    told.add(name)
+                    key, node = self._place(name, point)
+                    self.report.add(node, key, message)
+
+    def _wrong(self, point: Params) -> Mapping[str, str]:
+        """What the algorithm finds wrong with a point, by parameter."""
+        if self.driver is None or self.driver.check is None:
+            return {}
+        return self.driver.check(self.driver.complete(point))
+
+    def _place(self, name: str, point: Params) -> tuple[str, Node]:
+        """Key path and node of a point's value of a parameter: that in the list of values, if there is one."""
+        section = Section(self.root.entries["parameters"], "parameters", self.report)
+        node = section.entries.get(name, section.node)
+        values = node.value.get("values", node) if isinstance(node.value, dict) else node
+        for index, item in enumerate(values.value if isinstance(values.value, list) else ()):
+            if item.plain() == point.get(name):
+                return f"{section.key(name)}.values[{index}]", item
+        return section.key(name), node
+
     def _point_values(self, section: Section) -> Params | None:
         before = len(self.report.problems)
         if section.node.value == {}:
@@ -218,6 +249,20 @@ def _has_point(space: Space) -> bool:
         return True
     searched = range(min(space.size, _SEARCHED_POINTS))
     return space.size > _SEARCHED_POINTS or any(space.point(index) for index in searched)
+
+
+def _some_points(space: Space) -> Iterator[Params]:
+    """Points from all over the space: all of a small one."""
+    fractions = random.Random(0)
+    size = space.size
+    for index in range(_TRIED_POINTS if size is None else min(size, _TRIED_POINTS)):
+        if size is None:
+            point = space.draw(lambda _name: fractions.random())
+        else:
+            # Not every so many: that could miss all but one value of the parameter that varies fastest.
+            point = space.point(index if size <= _TRIED_POINTS else fractions.randrange(size))
+        if point is not None:
+            yield point
 
 
 def _known(name: str, known: Sequence[str]) -> str:

@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from optml_queue.data import DataSpec
-from optml_queue.driver import Driver, Goal, load_driver
+from optml_queue.driver import Driver, Goal, Metric
 from optml_queue.expression import parse
 from optml_queue.space import Space, axis_from_dict
+from optml_queue.spec.code import Code, code_from_dict
+from optml_queue.spec.command import Command
 from optml_queue.spec.document import dump
 from optml_queue.trial import Params, Reason, encode
 
@@ -33,16 +35,17 @@ class Spec:
 
     `seed` belongs to random search, `seeds` to the trials: every point is tried once with each of them.
     `points` are tried first. A point holds the parameters that the spec names; the driver adds its defaults.
-    None means without limit. `text` is the YAML as typed, with what `--set` changed.
+    None means without limit; `data` are None where the code needs none. `text` is the YAML as typed, with what
+    `--set` changed.
     """
 
     name: str
-    algorithm: str
+    code: Code
     method: str
     metric: str
     goal: Goal
     space: Space
-    data: DataSpec
+    data: DataSpec | None
     at: str = "last"
     seed: int = 0
     points: tuple[Params, ...] = ()
@@ -58,11 +61,16 @@ class Spec:
 
     @cached_property
     def driver(self) -> Driver:
-        """The algorithm, loaded when first asked for. Raises DriverError."""
-        return load_driver(self.algorithm)
+        """What runs the code, loaded when first asked for. Raises DriverError."""
+        return self.code.driver(Metric(self.metric, self.goal))
 
     def to_dict(self) -> dict[str, Any]:
         """The spec with the keys of its YAML, every default filled in; limits that are not set are left out."""
+        data = {} if self.data is None else {"data": _data_keys(self.data)}
+        return {"name": self.name, **self.code.keys(), **data, **self._settings()}
+
+    def _settings(self) -> dict[str, Any]:
+        """All but name, code and data."""
         limits = {
             "max_trials": self.max_trials,
             "max_parallel": self.max_parallel,
@@ -70,13 +78,10 @@ class Spec:
             "timeout": self.timeout_s,
         }
         return {
-            "name": self.name,
-            "algorithm": self.algorithm,
             "method": self.method,
             **({"seed": self.seed} if self.method == "random" else {}),
-            "metric": {"name": self.metric, "goal": self.goal.value, "at": self.at},
+            "metric": self._metric_keys(),
             "parameters": {axis.name: axis.to_dict() for axis in self.space.axes},
-            "data": _data_keys(self.data),
             "exclude": [condition.text for condition in self.space.exclude],
             "points": list(self.points),
             "seeds": list(self.seeds),
@@ -86,13 +91,20 @@ class Spec:
             "priority": self.priority,
         }
 
+    def _metric_keys(self) -> dict[str, Any]:
+        keys = {"name": self.metric, "goal": self.goal.value, "at": self.at}
+        return {**keys, "source": self.code.metric_source} if isinstance(self.code, Command) else keys
+
     def to_yaml(self) -> str:
         """The spec as YAML that `load_spec` reads as the same spec."""
         return dump(self.to_dict())
 
     def to_json(self) -> str:
-        """The spec as the store keeps it: floats keep every bit, the digest of the data comes along."""
-        return encode({**self.to_dict(), "data": self.data.to_dict(), "text": self.text})
+        """The spec as the store keeps it: floats keep every bit, the digests of data and code come along."""
+        data = None if self.data is None else self.data.to_dict()
+        return encode(
+            {"name": self.name, "code": self.code.to_dict(), "data": data, **self._settings(), "text": self.text}
+        )
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Spec:
@@ -101,14 +113,14 @@ class Spec:
         metric = fields["metric"]
         return cls(
             name=fields["name"],
-            algorithm=fields["algorithm"],
+            code=code_from_dict(fields["code"]),
             method=fields["method"],
             seed=fields.get("seed", 0),
             metric=metric["name"],
             goal=Goal(metric["goal"]),
             at=metric["at"],
             space=_space(fields["parameters"], fields["exclude"]),
-            data=DataSpec.from_dict(fields["data"]),
+            data=None if fields["data"] is None else DataSpec.from_dict(fields["data"]),
             points=tuple(fields["points"]),
             seeds=tuple(fields["seeds"]),
             max_trials=fields.get("max_trials"),
@@ -131,7 +143,11 @@ def _space(parameters: Mapping[str, Mapping[str, Any]], exclude: list[str]) -> S
 
 
 def _data_keys(data: DataSpec) -> dict[str, Any]:
-    if data.kind == "csv":
-        options = dict(data.options)
-        return {"csv": options.pop("path"), **options, "test": data.test}
-    return {"name": data.kind, **data.options, "test": data.test}
+    options = dict(data.options)
+    if data.kind in ("csv", "table"):
+        keys = {"csv": options.pop("path"), **options}
+    elif data.kind == "npz":
+        keys = {"npz": options.pop("path"), **options}
+    else:
+        keys = {"name": data.kind, **options}
+    return keys if data.test is None else {**keys, "test": data.test}

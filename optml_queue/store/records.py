@@ -36,11 +36,15 @@ class Publication:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """`begin` said yes: the attempt's number and the parameters the store holds."""
+    """`begin` said yes: the attempt's number, the parameters the store holds, the key of the trial's last checkpoint.
+
+    "" is the key of none.
+    """
 
     attempt: int
     params: Params
     seed: int
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,5 +112,5 @@ def live_trial(number: int, values: Sequence[str | None]) -> Trial | None:
 
 def ended_attempt(record: str) -> Attempt:
     """The attempt that a record of `<x>:attempts:<n>` stands for."""
-    attempt, worker, started, ended, reason, error, traceback = json.loads(record)
-    return Attempt(attempt, worker, started / 1000, ended / 1000, reason, error, traceback)
+    attempt, worker, started, ended, *rest = json.loads(record)
+    return Attempt(attempt, worker, started / 1000, ended / 1000, *rest)

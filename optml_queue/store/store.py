@@ -41,6 +41,7 @@ BUCKET = 100  # trials in one hash of finished records; prelude.lua has the same
 SLICE = 1_000  # records read in one round trip
 LINES_MAX = 10_000  # log lines kept of one trial
 TRACEBACK_MAX = 8_192  # characters kept of one attempt's traceback, its end
+OUTPUT_MAX = 8_192  # characters kept of what one attempt wrote, its end
 ERROR_MAX = 2_048
 SLACK = 64  # a message is overtaken when one published this many later has begun (plus two for each worker)
 
@@ -48,6 +49,7 @@ ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 SCRIPTS = (
     "begin",
     "beat",
+    "checkpoint",
     "claim",
     "control",
     "create",
@@ -330,7 +332,7 @@ class Store:
         )
         if reply[0] != "run":
             return Declined(reply[1])
-        return Assignment(attempt=int(reply[1]), params=json.loads(reply[2]), seed=int(reply[3]))
+        return Assignment(int(reply[1]), json.loads(reply[2]), int(reply[3]), reply[4])
 
     def beat(self, experiment: str, number: int, token: str, lease_s: float) -> Order:
         """Extend the attempt's lease; what the attempt is to do. With a lease of 0, only ask."""
@@ -339,6 +341,10 @@ class Store:
     def report(self, experiment: str, number: int, token: str, step: int, value: float) -> Order:
         """Record the metric at a step, once; what the attempt is to do."""
         return Order(self._run("report", _x(experiment), number, token, step, repr(value)))
+
+    def checkpoint(self, experiment: str, number: int, token: str, key: str) -> Order:
+        """Move the trial's pointer to a checkpoint that lies in the archive; what the attempt is to do."""
+        return Order(self._run("checkpoint", _x(experiment), number, token, key))
 
     def release(
         self,
@@ -350,6 +356,7 @@ class Store:
         failed: bool,
         error: str = "",
         traceback: str = "",
+        output: str = "",
         delay_s: float = 0.0,
     ) -> str:
         """The attempt ends without a result. The trial's state now, or "refused"."""
@@ -364,6 +371,7 @@ class Store:
                 encode(error[:ERROR_MAX]),
                 encode(traceback[-TRACEBACK_MAX:]),
                 int(delay_s * 1000),
+                encode(output[-OUTPUT_MAX:]),
             )
         )
 

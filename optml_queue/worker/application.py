@@ -11,6 +11,7 @@ from optml_queue.broker import celery_config
 from optml_queue.settings import Settings, settings
 from optml_queue.store import Store
 from optml_queue.worker.heartbeat import Heartbeat
+from optml_queue.worker.memory import OomWatch
 from optml_queue.worker.tasks import TrialTask
 from optml_queue.worker.wakeup import WakeOnSignal
 
@@ -25,6 +26,7 @@ class Application(Celery):  # type: ignore[misc]  # celery has no types
         self.conf.result_backend = "optml_queue.worker.backend:StoreBackend"
         self.register_task(TrialTask())
         self.steps["worker"].update({Heartbeat, WakeOnSignal})
+        self.oom_watch = OomWatch()
         self._stores: dict[int, Store] = {}
 
     @property

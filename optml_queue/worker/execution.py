@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import traceback
-from functools import lru_cache, partial
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
-from optml_queue.archive import open_archive
+from optml_queue.archive import Archive, open_archive, program
 from optml_queue.archive.dataset import fetch
-from optml_queue.data import load
-from optml_queue.driver import ActiveTrial, Order
-from optml_queue.errors import AttemptEndedError, UnreachableError
-from optml_queue.runner import AttemptFailedError, run_attempt
-from optml_queue.spec import Spec
+from optml_queue.driver import ActiveTrial, Order, algorithm_names
+from optml_queue.errors import AttemptEndedError, AttemptFailedError, OptmlError, UnreachableError
+from optml_queue.runner import data_of, run_attempt
+from optml_queue.spec import Algorithm, Code, Spec
 from optml_queue.store import Assignment, Declined, Store
 from optml_queue.trial import Reason, TrialResult, TrialState, digest
+from optml_queue.worker.capture import Capture, end_of
+from optml_queue.worker.keeping import Keeping
 from optml_queue.worker.message import TrialCall
 from optml_queue.worker.patience import patiently
 from optml_queue.worker.recent import Finished, RecentResults
+from optml_queue.worker.workspace import Workspace
 
 if TYPE_CHECKING:
     from optml_queue.settings import Settings
@@ -33,11 +38,16 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 
 
 class Execution:
-    """What a child process keeps between attempts: the store's client, specs, data (see `optml_queue.data`)."""
+    """What a child process keeps between attempts: the store's client, specs, data (see `optml_queue.data`).
 
-    def __init__(self, settings: Settings, store: Store) -> None:
+    `folder` is its place on this machine, `capture` what its trials write; None where there is no such place.
+    """
+
+    def __init__(self, settings: Settings, store: Store, folder: Path | None, capture: Capture | None) -> None:
         self._settings = settings
         self._store = store
+        self.folder = folder
+        self.capture = capture
         self._recent = RecentResults(store)
         self._spec = lru_cache(maxsize=32)(self._read_spec)
 
@@ -55,10 +65,29 @@ class Execution:
         )
 
     def _read_spec(self, experiment: str) -> Spec:
-        return Spec.from_json(patiently(partial(self._store.spec, experiment), f"the spec of {experiment}"))
+        spec = Spec.from_json(patiently(partial(self._store.spec, experiment), f"the spec of {experiment}"))
+        return replace(spec, code=self._here(spec.code))
+
+    def _here(self, code: Code) -> Code:
+        """The code with its files on this machine. Raises AttemptFailedError where it may not run."""
+        if isinstance(code, Algorithm) and code.name in algorithm_names():
+            return code
+        if not self._settings.allow_programs:
+            raise AttemptFailedError(
+                Reason.ERROR,
+                f"this worker runs no code but the algorithms that come with it, and the experiment has a {code.kind}; "
+                "start workers with OPTML_ALLOW_PROGRAMS=true to let it run what users submit",
+            )
+        if isinstance(code, Algorithm) or not code.digest:
+            return code
+        return code.at(program.fetch(self.archive, code.digest, self._settings.cache_dir))
 
     def _fetch(self, content: str) -> Path:
-        return fetch(open_archive(self._settings.archive), content, self._settings.cache_dir)
+        return fetch(self.archive, content, self._settings.cache_dir)
+
+    @cached_property
+    def archive(self) -> Archive:
+        return open_archive(self._settings.archive)
 
     # What an attempt needs of its process
 
@@ -69,7 +98,7 @@ class Execution:
     def train(self, trial: ActiveTrial, experiment: str) -> TrialResult:
         """Train; raises whatever makes the attempt fail."""
         spec = self._spec(experiment)
-        data = load(spec.data, self._fetch)
+        data = data_of(spec, self._fetch, self._settings.cache_dir)
         return run_attempt(spec.driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal)
 
     def metric(self, experiment: str) -> str:
@@ -104,17 +133,27 @@ class Attempt:
             on_report=self._report,
             order=self._order,
             on_log=self._log,
+            on_checkpoint=self._keep_checkpoint,
+            on_restore=lambda: self._keeping.restore(),
+            on_artifact=lambda path: self._keeping.artifact(path),
+            scratch_root=self._execution.folder,
         )
+        if self._execution.capture:
+            self._execution.capture.begin()
         try:
-            return self._finish(self._execution.train(trial, self._experiment))
+            result = self._execution.train(trial, self._experiment)
+            self._keep_output()
+            return self._finish(result)
         except AttemptEndedError as ended:
             return self._obey(Order(ended.order))
         except AttemptFailedError as failed:
-            return self._fail(failed.reason, failed.error, failed.traceback)
+            return self._fail(Reason(failed.reason), failed.error, failed.traceback)
+        except OptmlError as error:
+            # Before the driver ran: a program, an algorithm or data that cannot be had here.
+            return self._fail(Reason.ERROR, str(error), "")
         except MemoryError:
             return self._fail(Reason.OUT_OF_MEMORY, "out of memory", "")
         except Exception as error:  # noqa: BLE001 — told to the store
-            # Before the driver ran: a spec, an algorithm or data that cannot be loaded here.
             return self._fail(Reason.ERROR, f"{type(error).__name__}: {error}", traceback.format_exc())
 
     def _finish(self, result: TrialResult) -> str:
@@ -128,9 +167,10 @@ class Attempt:
         return f"{result.state} ({answer}) {shown}" if answer != "accepted" else f"{result.state} {shown}"
 
     def _fail(self, reason: Reason, error: str, trace: str) -> str:
+        output = self._keep_output()
         delay_s = min(FIRST_RETRY_S * 2 ** (self._assignment.attempt - 1), LONGEST_RETRY_S)
         logger.info("trial %d of %s: %s: %s", self._number, self._experiment, reason, error)
-        return self._release(reason, failed=True, error=error, trace=trace, delay_s=delay_s)
+        return self._release(reason, failed=True, error=error, trace=trace, output=output, delay_s=delay_s)
 
     def _obey(self, order: Order) -> str:
         match order:
@@ -145,7 +185,16 @@ class Attempt:
                 return "aborted: the trial is no longer this worker's"
         assert_never(order)
 
-    def _release(self, reason: Reason, *, failed: bool, error: str = "", trace: str = "", delay_s: float = 0.0) -> str:
+    def _release(
+        self,
+        reason: Reason,
+        *,
+        failed: bool,
+        error: str = "",
+        trace: str = "",
+        output: str = "",
+        delay_s: float = 0.0,
+    ) -> str:
         release = partial(
             self._store.release,
             self._experiment,
@@ -155,10 +204,39 @@ class Attempt:
             failed=failed,
             error=error,
             traceback=trace,
+            output=output,
             delay_s=delay_s,
         )
         state = patiently(release, f"the end of trial {self._number}")
         return f"{reason}: now {state}; {error}" if error else f"{reason}: now {state}"
+
+    # What it keeps
+
+    @cached_property
+    def _keeping(self) -> Keeping:
+        return Keeping(
+            self._execution.archive,
+            self._experiment,
+            self._number,
+            self._assignment.attempt,
+            self._assignment.checkpoint,
+            self._move_pointer,
+        )
+
+    def _move_pointer(self, key: str) -> Order:
+        move = partial(self._store.checkpoint, self._experiment, self._number, self._token, key)
+        return patiently(move, f"a checkpoint of trial {self._number}")
+
+    def _keep_checkpoint(self, state: Mapping[str, Any]) -> Order:
+        return self._keeping.checkpoint(state)
+
+    def _keep_output(self) -> str:
+        """Keep what the attempt wrote, if it did; the end of it."""
+        output = self._execution.capture.end() if self._execution.capture else b""
+        if not output:
+            return ""
+        self._keeping.output(output)
+        return end_of(output)
 
     # What the driver calls
 
@@ -183,6 +261,15 @@ class Attempt:
 
 
 @lru_cache(maxsize=1)
-def execution_of(app: Application) -> Execution:
+def execution_of(app: Application, worker: str) -> Execution:
     """This process's execution. Called in children only, so none is inherited by a fork."""
-    return Execution(app.settings, app.store)
+    workspace = Workspace(app.settings.cache_dir, worker, os.getppid(), os.getpid())
+    try:
+        folder = workspace.enter()
+        capture = Capture(folder)
+        capture.start()
+    except OSError as error:
+        # A file system that may only be read is no reason to train nothing.
+        logger.warning("the output of trials is not kept: %s: %s", error.filename, error.strerror)
+        return Execution(app.settings, app.store, None, None)
+    return Execution(app.settings, app.store, folder, capture)

@@ -14,6 +14,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,10 @@ from optml_queue.driver import Order
 from optml_queue.errors import UnreachableError
 from optml_queue.store import Store
 from optml_queue.trial import Reason
+from optml_queue.worker.capture import STALLED_BYTES, cut
 from optml_queue.worker.message import TrialCall
 from optml_queue.worker.request import TrialRequest
+from optml_queue.worker.workspace import sweep
 
 if TYPE_CHECKING:
     from optml_queue.worker.application import Application
@@ -76,6 +79,7 @@ class Pulse(threading.Thread):
 
     def __init__(self, app: Application, worker: str) -> None:
         super().__init__(name="heartbeat", daemon=True)
+        self._app = app
         self._settings = app.settings
         # A client of its own, without retries: a beat that comes late is worth less than the next one.
         self._store = Store.from_url(app.settings.store, retries=0)
@@ -107,6 +111,7 @@ class Pulse(threading.Thread):
 
     def run(self) -> None:
         """Beat until the process ends."""
+        sweep(self._settings.cache_dir)
         next_beat = time.monotonic()
         while True:
             now = time.monotonic()
@@ -129,7 +134,10 @@ class Pulse(threading.Thread):
         try:
             for request, call, token in running:
                 self._obey(request, self._store.beat(call.experiment, call.number, token, self._settings.lease_s))
+            for request, _, _ in running:
+                cut(request.workspace().folder, STALLED_BYTES)
             self._visibility.extend([request.message for request, _, _ in running])
+            self._app.oom_watch.look()
             self._tell_of_worker(running)
             self._said_unreachable = False
         except UnreachableError as error:
@@ -155,10 +163,9 @@ class Pulse(threading.Thread):
         # The store first: the main process learns of the death and would call it a failure.
         request.is_settled = request.release(reason, failed=False, error=said) != "unreachable"
         logger.warning("task %s: %s", request.id, said)
-        try:
+        with suppress(ProcessLookupError):
             os.kill(request.worker_pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return
+        request.workspace().clear()
 
     def _tell_of_worker(self, running: list[tuple[TrialRequest, TrialCall, str]]) -> None:
         facts: dict[str, Any] = {**self._facts, "started_at": self._started_at}

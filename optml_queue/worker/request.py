@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from celery.worker.request import Request
 from optml_queue.errors import UnreachableError
 from optml_queue.trial import Reason
 from optml_queue.worker.message import TrialCall, read_message, token_of
+from optml_queue.worker.workspace import Workspace
 
 if TYPE_CHECKING:
     from optml_queue.worker.application import Application
@@ -42,12 +44,17 @@ class TrialRequest(Request):  # type: ignore[misc]  # celery has no types
             return None
         return token_of(self.message.delivery_tag, self.hostname, self.worker_pid)
 
+    def workspace(self) -> Workspace:
+        """The child's place on this machine."""
+        return Workspace(self.app.settings.cache_dir, self.hostname, os.getpid(), self.worker_pid)
+
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Celery ends the child after `timeout` seconds; the attempt ends with it."""
         if not soft:
             said = f"exceeded its timeout of {timeout:g} s"
             logger.warning("task %s %s", self.id, said)
             self.release(Reason.TIMEOUT, failed=True, error=said)
+            self.workspace().clear()
         super().on_timeout(soft, timeout)
 
     def on_failure(self, exc_info: ExceptionInfo, send_failed_event: bool = True, return_ok: bool = False) -> Any:
@@ -56,11 +63,12 @@ class TrialRequest(Request):  # type: ignore[misc]  # celery has no types
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
         if isinstance(error, WorkerLostError):
-            reason, said = reason_of(str(error))
+            reason, said = reason_of(str(error), ran_out_of_memory=self.app.oom_watch.has_grown())
             if not self.is_settled:
                 logger.warning("task %s: its process %s %s", self.id, self.worker_pid, said)
             if self.is_settled or self.release(reason, failed=True, error=said) not in ("refused", "unreachable"):
                 self.acknowledge()
+            self.workspace().clear()
         return super().on_failure(exc_info, send_failed_event, return_ok)
 
     def release(self, reason: Reason, *, failed: bool, error: str) -> str:
@@ -72,14 +80,25 @@ class TrialRequest(Request):  # type: ignore[misc]  # celery has no types
         if call is None or token is None:
             return "refused"
         try:
-            return self.app.store.release(call.experiment, call.number, token, reason, failed=failed, error=error)
+            return self.app.store.release(
+                call.experiment,
+                call.number,
+                token,
+                reason,
+                failed=failed,
+                error=error,
+                output=self.workspace().output(),
+            )
         except UnreachableError as unreachable:
             logger.warning("trial %s of %s ended (%s), unsaid: %s", call.number, call.experiment, error, unreachable)
             return "unreachable"
 
 
-def reason_of(message: str) -> tuple[Reason, str]:
-    """Why a child died and how to say it, from billiard's message ("… signal 11 (SIGSEGV) …")."""
+def reason_of(message: str, *, ran_out_of_memory: bool = False) -> tuple[Reason, str]:
+    """Why a child died and how to say it, from billiard's message ("… signal 11 (SIGSEGV) …").
+
+    `ran_out_of_memory`: the kernel has lately killed a process for want of memory.
+    """
     found = ENDED_BY.search(message)
     if found is None:
         return Reason.LOST, "ended"
@@ -87,6 +106,8 @@ def reason_of(message: str) -> tuple[Reason, str]:
         return Reason.CRASHED, f"exited with code {found[2]}"
     number = int(found[1])
     name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+    if number == signal.SIGKILL and ran_out_of_memory:
+        return Reason.OUT_OF_MEMORY, "was killed by the kernel: out of memory"
     if number == signal.SIGKILL:
         return Reason.LOST, "was killed (SIGKILL): out of memory?"
     if number == signal.SIGTERM:

@@ -30,11 +30,12 @@ from celery.worker import state
 
 from optml_queue.broker import queue_name
 from optml_queue.errors import UnreachableError
+from optml_queue.lifeline import die_with_parent
 from optml_queue.settings import Settings, settings
 from optml_queue.worker.application import Application
 from optml_queue.worker.control import Control
 from optml_queue.worker.heartbeat import Heartbeat, classes_of
-from optml_queue.worker.lifeline import die_with_parent
+from optml_queue.worker.workspace import clear_all
 
 logger = logging.getLogger(__name__)
 
@@ -252,6 +253,7 @@ def _run_worker(app: Application, name: str, queues: Sequence[str]) -> int:
         loglevel=logging.getLogger().level,
     )
     worker.start()
+    clear_all(app.settings.cache_dir, worker.hostname)
     say_goodbye(worker)
     return int(worker.exitcode or 0)
 
@@ -273,6 +275,7 @@ class LeaveWhenIdle(bootsteps.StartStopStep):  # type: ignore[misc]  # celery ha
         say_goodbye(worker)
         for child in billiard.active_children():
             os.kill(child.pid, signal.SIGKILL)
+        clear_all(worker.app.settings.cache_dir, worker.hostname)
         logging.shutdown()
         os._exit(0)
 

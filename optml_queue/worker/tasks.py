@@ -34,4 +34,4 @@ class TrialTask(Task):  # type: ignore[misc]  # celery has no types
             return "dropped: not a trial"
         tag = self.request.properties["delivery_tag"]
         worker = self.request.hostname
-        return execution_of(self.app).run(call, token=token_of(tag, worker), worker=worker)
+        return execution_of(self.app, worker).run(call, token=token_of(tag, worker), worker=worker)

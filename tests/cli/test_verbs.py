@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from optml_queue.archive import open_archive
 from optml_queue.cli.main import app
 from optml_queue.store import ExperimentState, WorkerInfo
 from optml_queue.trial import Attempt
@@ -157,3 +158,42 @@ def test_export_takes_the_format_from_the_files_name(tmp_path: Path) -> None:
 def test_an_export_that_cannot_be_written_is_bad_input(tmp_path: Path) -> None:
     run("export", "latest", "-o", str(tmp_path / "nowhere" / "trials.csv"), code=2)
     run("export", "latest", "-f", "xls", code=2)
+
+
+def test_the_best_trials_artifacts_are_fetched(source: MemorySource, tmp_path: Path) -> None:
+    archive = open_archive(str(tmp_path / "archive"))
+    id_ = source.experiments()[0].id
+    arguments = ["best", "--archive", str(tmp_path / "archive"), "--fetch", str(tmp_path / "best")]
+    assert "its best trial, 0, kept no artifacts" in CliRunner().invoke(app, arguments).stderr
+    archive.put(f"{id_}/artifacts/0/model/weights.bin", b"weights")
+    archive.put(f"{id_}/artifacts/1/model.bin", b"of another")
+    document = json.loads(run(*arguments, "--json"))
+    assert document["fetched"] == [str(tmp_path / "best" / "model" / "weights.bin")]
+    assert (tmp_path / "best" / "model" / "weights.bin").read_bytes() == b"weights"
+
+
+def test_there_is_nothing_to_fetch_before_a_trial_is_complete(read_from: Use, tmp_path: Path) -> None:
+    read_from(MemorySource([trial(0, "failed", error="x")]))
+    run("best", "--archive", str(tmp_path), "--fetch", str(tmp_path / "best"), code=2)
+
+
+def test_the_log_of_a_trial_has_what_its_attempts_wrote(read_from: Use, tmp_path: Path) -> None:
+    source = read_from(MemorySource([trial(0, attempts=3)]))
+    source.ended_attempts = [Attempt(1, "w", 1.0, 2.0, "crashed", "crashed (SIGSEGV)", "", "the end of it\n")]
+    archive = open_archive(str(tmp_path))
+    id_ = source.experiments()[0].id
+    archive.put(f"{id_}/logs/0-3.txt", b"hello\nworld\n")
+    lines = run("logs", "latest", "0", "--archive", str(tmp_path)).splitlines()
+    assert lines[:-1] == [
+        "attempt 1 on w ended after 1.0 s: crashed: crashed (SIGSEGV)",
+        "  it wrote:",
+        "    the end of it",
+        "attempt 3 wrote:",
+        "    hello",
+        "    world",
+    ]
+    archive.put(f"{id_}/logs/0-1.txt", b"all of it\n")
+    assert "    all of it" in run("logs", "latest", "0", "--archive", str(tmp_path))
+    document = json.loads(run("logs", "latest", "0", "--archive", str(tmp_path), "--json"))
+    assert document["outputs"] == {"1": "all of it\n", "3": "hello\nworld\n"}
+    assert document["attempts"][0]["output"] == "the end of it\n"

@@ -18,9 +18,10 @@ import boto3
 import pytest
 
 from optml_queue.archive import Archive, open_archive
-from optml_queue.archive.dataset import fetch, upload
+from optml_queue.archive.dataset import bring, download, fetch, upload
 from optml_queue.archive.directory import DirectoryArchive
 from optml_queue.archive.s3 import S3Archive
+from optml_queue.data import DataSpec, load
 from optml_queue.errors import ArchiveError, DataError, SettingsError, UnreachableError
 from tests.moto_server import aws_settings, moto_server
 
@@ -358,3 +359,39 @@ def test_other_addresses_are_refused_without_showing_secrets(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
         open_archive(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.integration
+def test_data_at_an_address_are_downloaded_once_for_each_of_their_versions(bucket: str, tmp_path: Path) -> None:
+    address = f"s3://{bucket}/some/folder/a b.csv"
+    client = boto3.client("s3")
+    client.put_object(Bucket=bucket, Key="some/folder/a b.csv", Body=b"1\n")
+    first = download(address, tmp_path)
+    assert (first.name, first.read_bytes()) == ("a b.csv", b"1\n")
+    inode = first.stat().st_ino
+    assert download(address, tmp_path).stat().st_ino == inode
+    client.put_object(Bucket=bucket, Key="some/folder/a b.csv", Body=b"2\n")
+    assert download(address, tmp_path).read_bytes() == b"2\n"
+
+
+@pytest.mark.integration
+def test_data_at_an_address_go_into_the_archive_when_they_are_submitted(bucket: str, tmp_path: Path) -> None:
+    body = "".join(f"{i}\n" for i in range(20)).encode()
+    boto3.client("s3").put_object(Bucket=bucket, Key="series.csv", Body=body)
+    archive = DirectoryArchive(tmp_path / "archive")
+    data = bring(archive, DataSpec("csv", {"path": f"s3://{bucket}/series.csv", "column": 0}))
+    assert archive.get(f"data/{data.digest}") == body
+    # The place where they came from is needed no more.
+    boto3.client("s3").delete_object(Bucket=bucket, Key="series.csv")
+    assert load(data, lambda digest: fetch(archive, digest, tmp_path / "cache")).digest == data.digest
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("{bucket}/absent.npz", "has no absent.npz"), ("no-such-bucket-here/a", "has no a"), ("{bucket}/a//b", "a//b")],
+)
+def test_an_address_where_nothing_is_is_named(bucket: str, tmp_path: Path, key: str, told: str) -> None:
+    address = f"s3://{key.format(bucket=bucket)}"
+    with pytest.raises(DataError, match=f"{address}: .*{told}"):
+        download(address, tmp_path)

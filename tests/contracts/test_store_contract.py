@@ -12,6 +12,7 @@ import pytest
 from optml_queue.driver import Order
 from optml_queue.errors import NotFoundError, UnreachableError
 from optml_queue.store import Assignment, Declined, Experiment, ExperimentState, NewTrial, Store, Submission
+from optml_queue.store.store import OUTPUT_MAX
 from optml_queue.trial import Params, Trial, TrialResult, TrialState, digest
 from tests.valkey_server import ValkeyServer, redis_binary, valkey_binary, valkey_server
 
@@ -188,6 +189,59 @@ class TestReport:
         assert store.curve(X, 0) == {}
 
 
+class TestCheckpoint:
+    KEY = f"{X}/checkpoints/0/1-1.npz"
+
+    def test_the_next_attempt_is_told_of_it(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        assert store.checkpoint(X, 0, "t1", self.KEY) is Order.OK
+        store.release(X, 0, "t1", "released", failed=False)
+        [again] = store.claim(store.experiment(X), workers=1)
+        assert begin(store, again.generation, token="t2") == Assignment(2, params(0), 0, self.KEY)
+
+    def test_the_last_one_stands(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        for key in ("first", "second", "second"):
+            store.checkpoint(X, 0, "t1", key)
+        assert begin(store, generation) == Assignment(1, params(0), 0, "second")
+
+    def test_survives_an_attempt_that_is_lost(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation, lease_s=0)
+        store.checkpoint(X, 0, "t1", self.KEY)
+        time.sleep(0.005)
+        assert begin(store, generation, token="t2") == Assignment(2, params(0), 0, self.KEY)
+
+    def test_from_any_but_the_running_attempt_it_moves_nothing(self, store: Store) -> None:
+        [generation] = published(store)
+        assert store.checkpoint(X, 0, "t1", "early") is Order.ABORT
+        begin(store, generation)
+        assert store.checkpoint(X, 0, "t2", "strange") is Order.ABORT
+        assert begin(store, generation) == Assignment(1, params(0), 0, "")
+        store.finish(X, 0, "t1", result())
+        assert store.checkpoint(X, 0, "t1", "late") is Order.ABORT
+
+    def test_carries_orders(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.order(X, 0, Order.STOP)
+        assert store.checkpoint(X, 0, "t1", self.KEY) is Order.STOP
+        store.cancel(X)
+        assert store.checkpoint(X, 0, "t1", self.KEY) is Order.CANCEL
+
+    def test_hand_backs_count_anew_after_it(self, store: Store) -> None:
+        [generation] = published(store)
+        for turn in range(25):
+            begin(store, generation, token=f"t{turn}")
+            if turn == 10:
+                store.checkpoint(X, 0, f"t{turn}", self.KEY)
+            assert store.release(X, 0, f"t{turn}", "released", failed=False) == "queued"
+            [publication] = store.claim(store.experiment(X), workers=1)
+            generation = publication.generation
+
+
 class TestRelease:
     def test_without_failure_the_trial_is_due_again(self, store: Store) -> None:
         [generation] = published(store)
@@ -211,11 +265,14 @@ class TestRelease:
         assert store.release(X, 0, "t1", "lost", failed=True) == "queued"
         [again] = store.claim(store.experiment(X), workers=1)
         begin(store, again.generation, token="t2")
-        assert store.release(X, 0, "t2", "lost", failed=True, error="gone", traceback="deep") == "failed"
+        said = "said\n" * 5000
+        state = store.release(X, 0, "t2", "lost", failed=True, error="gone", traceback="deep", output=said)
+        assert state == "failed"
         [trial] = store.trials(X, [0])
         assert (trial.state, trial.reason, trial.error, trial.attempts) == (TrialState.FAILED, "lost", "gone", 2)
         assert [a.attempt for a in store.attempts(X, 0)] == [1, 2]
         assert store.attempts(X, 0)[1].traceback == "deep"
+        assert store.attempts(X, 0)[1].output == said[-OUTPUT_MAX:]
 
     def test_a_reason_that_is_not_retried_fails_at_once(self, store: Store) -> None:
         [generation] = published(store)

@@ -23,7 +23,7 @@ from optml_queue.archive import open_archive
 from optml_queue.driver import load_driver
 from optml_queue.embedded import down, is_running, join, status, up
 from optml_queue.experiments import submit
-from optml_queue.spec import parse_spec
+from optml_queue.spec import Algorithm, parse_spec
 from optml_queue.store import Store
 from optml_queue.trial import TrialState
 
@@ -44,7 +44,7 @@ with join(Path(sys.argv[1]), workers=int(sys.argv[2])) as session:
 
 
 def processes(session_id: int) -> list[int]:
-    """The living processes of a session; the host starts one, and all it starts stay in it."""
+    """The living processes of a session; the host starts one, and all it starts stay in it but for trials."""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -262,14 +262,14 @@ def test_what_a_trial_left_behind_ends_with_the_host(tmp_path: Path, results: Pa
     spec = parse_spec("{name: x, algorithm: leaving, parameters: {x: {value: 1}}}", "spec", tmp_path, (), drivers)
     with join(results, workers=1) as session:
         store = Store.from_url(session.url)
-        experiment = submit(store, open_archive(session.archive_url), replace(spec, algorithm=str(folder)))
+        experiment = submit(store, open_archive(session.archive_url), replace(spec, code=Algorithm(str(folder))))
         wait_until(lambda: store.experiment(experiment).is_over)
         (trial,) = store.trials(experiment, [0])
         left_behind = int(trial.metrics["y"])
-        session_id = os.getsid(session.record.pid)
-        assert left_behind in processes(session_id)
+        session_id, trials_session_id = os.getsid(session.record.pid), os.getsid(left_behind)
         store.close()
     wait_until(lambda: not processes(session_id))
+    wait_until(lambda: not processes(trials_session_id))
 
 
 def test_down_ends_the_workers(results: Path) -> None:

@@ -1,11 +1,11 @@
 -- KEYS: x. ARGV: number, generation, digest, token, worker, lease (ms).
--- Returns {'run', attempt, params, seed} or {'declined', why}.
+-- Returns {'run', attempt, params, seed, key of the last checkpoint} or {'declined', why}.
 local x, n, token = KEYS[1], ARGV[1], ARGV[4]
 local key = x .. ':t:' .. n
 
 local function answer()
-  local t = redis.call('HMGET', key, 'a', 'p', 'seed')
-  return { 'run', tonumber(t[1]), t[2], t[3] }
+  local t = redis.call('HMGET', key, 'a', 'p', 'seed', 'c')
+  return { 'run', tonumber(t[1]), t[2], t[3], t[4] or '' }
 end
 
 local state = redis.call('HGET', key, 's')

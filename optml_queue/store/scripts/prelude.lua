@@ -2,7 +2,8 @@
 --
 --   <x>                 hash    facts, counters "n:<state>", next, end, exhausted, ending …
 --   <x>:t:<n>           hash    a live trial: s state, p params, d digest, seed, g generation (the sequence number of its last message), a attempt, f failures, r releases,
---                               tok token, w worker, q queued, pub published, b begun (times in ms), o order
+--                               tok token, w worker, q queued, pub published, b begun (times in ms), o order,
+--                               c key of the last checkpoint
 --   <x>:fresh           list    reserved, never published
 --   <x>:due             zset    to be published again; score: not before (ms)
 --   <x>:published       zset    published and not begun; score: sequence number within the resource class
@@ -166,14 +167,14 @@ local function conclude(x, n, state, metrics, reason, error)
   end
 end
 
--- The running attempt of a trial ended without a result. Returns the state the trial is in now.
-local function end_attempt(x, n, reason, failed, error, traceback, delay_ms)
+-- The running attempt of a trial ended without a result; `error`, `traceback` and `output` are JSON. Returns the state the trial is in now.
+local function end_attempt(x, n, reason, failed, error, traceback, delay_ms, output)
   local key = x .. ':t:' .. n
   local t = redis.call('HMGET', key, 'a', 'w', 'b', 'f', 'r', 'o')
   local facts = redis.call('HMGET', x, 'max_attempts', 'retry_on', 'ending')
   local now = now_ms()
   redis.call('RPUSH', x .. ':attempts:' .. n, '[' .. table.concat({
-    t[1], cjson.encode(t[2] or ''), t[3], int(now), cjson.encode(reason), error, traceback
+    t[1], cjson.encode(t[2] or ''), t[3], int(now), cjson.encode(reason), error, traceback, output
   }, ',') .. ']')
   if facts[3] or reason == 'cancelled' or t[6] == 'cancel' then
     conclude(x, n, 'cancelled', '{}', cjson.encode(reason), error)
@@ -208,5 +209,5 @@ local function end_attempt(x, n, reason, failed, error, traceback, delay_ms)
 end
 
 local function lose(x, n)
-  return end_attempt(x, n, 'lost', true, '"the worker stopped beating"', '""', 0)
+  return end_attempt(x, n, 'lost', true, '"the worker stopped beating"', '""', 0, '""')
 end

@@ -1,0 +1,108 @@
+"""What an attempt keeps in the archive: checkpoints, artifacts, output. Where they lie is said in `archive.kept`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from optml_queue.archive import Archive, kept
+from optml_queue.checkpoint import decode_state, encode_state
+from optml_queue.driver import Order
+from optml_queue.errors import ArchiveError, OptmlError
+from optml_queue.worker.capture import text_of
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINTS_KEPT = 2
+
+
+class Keeping:
+    """The part of the archive that belongs to one attempt.
+
+    `checkpoint` is the key of the trial's last checkpoint, "" for none; `move_pointer` has the store note a new one.
+    """
+
+    def __init__(
+        self,
+        archive: Archive,
+        experiment: str,
+        number: int,
+        attempt: int,
+        checkpoint: str,
+        move_pointer: Callable[[str], Order],
+    ) -> None:
+        self._archive = archive
+        self._experiment, self._number, self._attempt = experiment, number, attempt
+        self._move_pointer = move_pointer
+        self._written = 0
+        self._restored = checkpoint
+        self._checkpoints: list[str] = []  # written by this attempt, and left by those before it
+
+    def checkpoint(self, state: Mapping[str, Any]) -> Order:
+        """Keep a state; what the attempt is to do. The one before the last is removed.
+
+        Raises TypeError for a state that cannot be kept. An archive that is away does not end the training: then the
+        checkpoint before stays the last one.
+        """
+        body = encode_state(state)
+        if not self._written and self._restored:
+            self._checkpoints = self._left_before()
+        self._written += 1
+        key = kept.checkpoint_key(self._experiment, self._number, self._attempt, self._written)
+        try:
+            self._archive.put(key, body)
+        except OptmlError as error:
+            logger.warning("a checkpoint of trial %d of %s is lost: %s", self._number, self._experiment, error)
+            return Order.OK
+        # The pointer moves when the document is there: whatever happens in between, it names a whole one.
+        order = self._move_pointer(key)
+        if order is not Order.ABORT:
+            self._checkpoints.append(key)
+            while len(self._checkpoints) > CHECKPOINTS_KEPT:
+                self._remove(self._checkpoints.pop(0))
+        return order
+
+    def _left_before(self) -> list[str]:
+        """The checkpoints that earlier attempts left, the one that counts last."""
+        try:
+            found = list(self._archive.keys(self._restored.rpartition("/")[0]))
+        except OptmlError as error:
+            logger.warning("earlier checkpoints stay: %s", error)
+            return []
+        return [*(key for key in found if key != self._restored), self._restored]
+
+    def _remove(self, key: str) -> None:
+        try:
+            self._archive.delete(key)
+        except OptmlError as error:
+            logger.warning("a superseded checkpoint stays: %s", error)
+
+    def restore(self) -> dict[str, Any] | None:
+        """The state of the last checkpoint; None when there is none, or it is damaged: then the trial starts anew."""
+        key = self._checkpoints[-1] if self._checkpoints else self._restored
+        if not key:
+            return None
+        try:
+            return decode_state(self._archive.get(key))
+        except ArchiveError as error:
+            logger.warning("trial %d of %s starts anew: %s: %s", self._number, self._experiment, key, error)
+            return None
+
+    def artifact(self, path: Path) -> None:
+        """Keep a file, or a folder's files under its name. Raises ArchiveError and UnreachableError."""
+        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+        folder = kept.artifacts_folder(self._experiment, self._number)
+        for file in files:
+            self._archive.put_file(f"{folder}/{file.relative_to(path.parent).as_posix()}", file)
+
+    def output(self, output: bytes) -> None:
+        """Keep what the attempt wrote. An archive that is away must not make it fail: then the output is lost."""
+        if not output:
+            return
+        try:
+            key = kept.output_key(self._experiment, self._number, self._attempt)
+            self._archive.put(key, text_of(output).encode())
+        except OptmlError as error:
+            logger.warning("the output of trial %d of %s is lost: %s", self._number, self._experiment, error)
