@@ -6,25 +6,31 @@ import os
 import platform
 import shutil
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from optml_queue import __version__
 
 if TYPE_CHECKING:
     from optml_queue.spec import Spec
 
 
 def facts(spec: Spec) -> dict[str, Any]:
-    """The facts recorded with a submission: what is submitted, and what with. A JSON object."""
+    """What is submitted, and what with, in short: it stays with the experiment in the store. A JSON object."""
     return {
         "algorithm": {"name": spec.algorithm, "digest": spec.driver.digest},
         "data": spec.data.to_dict(),
-        **surroundings(),
+        "optml_queue": __version__,
+        "python": platform.python_version(),
+        "host": platform.node(),
     }
 
 
+@cache
 def surroundings() -> dict[str, Any]:
-    """The versions, machine and source of this process. A JSON object."""
+    """The versions, machine and source of this process, looked up once. A JSON object."""
     return {
         "python": platform.python_version(),
         "packages": packages(),
@@ -35,8 +41,8 @@ def surroundings() -> dict[str, Any]:
 
 def packages() -> dict[str, str]:
     """Every installed distribution and its version, by name."""
-    found = {each.metadata["Name"]: each.version for each in metadata.distributions()}
-    return {name: found[name] for name in sorted(found, key=str.lower)}
+    found = [each.metadata for each in metadata.distributions()]  # parsed anew at each look
+    return {each["Name"]: each["Version"] for each in sorted(found, key=lambda each: each["Name"].lower())}
 
 
 def machine() -> dict[str, Any]:
