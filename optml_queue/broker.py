@@ -11,13 +11,14 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-import redis
-from kombu.message import Message
-
 from optml_queue.errors import SettingsError, UnreachableError
+
+if TYPE_CHECKING:  # the clients' libraries are imported when a broker is spoken to, not when settings are read
+    import redis
+    from kombu.message import Message
 
 QUEUE_PREFIX = "optml-"
 UNACKED, UNACKED_INDEX, UNACKED_MUTEX = "optml.unacked", "optml.unacked_index", "optml.unacked_mutex"
@@ -178,6 +179,8 @@ def _ask_sqs(broker: Broker) -> None:
 
 def redis_client(broker: Broker, timeout_s: float) -> redis.Redis:
     """A client of its own for a Redis broker, without retries."""
+    import redis
+
     return redis.Redis.from_url(broker.url, socket_connect_timeout=timeout_s, socket_timeout=timeout_s)
 
 
@@ -201,6 +204,8 @@ def sqs_client(broker: Broker, timeout_s: float) -> Any:
 
 def empty_queues(broker: Broker) -> None:
     """Remove every message from a Redis broker that this package uses alone. Raises UnreachableError."""
+    import redis
+
     try:
         with redis_client(broker, timeout_s=CONNECT_LIMIT_S) as client:
             client.delete(UNACKED, UNACKED_INDEX, UNACKED_MUTEX, *client.scan_iter(match=f"{QUEUE_PREFIX}*"))
@@ -223,6 +228,8 @@ class RedisVisibility:
         self._client = redis_client(broker, timeout_s=2.0)
 
     def extend(self, messages: Sequence[Message]) -> None:
+        import redis
+
         # Kombu compares with the workers' clocks. XX: a message acknowledged meanwhile must not come back.
         times = {message.delivery_tag: time.time() for message in messages}
         if not times:

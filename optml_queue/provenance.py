@@ -6,20 +6,25 @@ import os
 import platform
 import shutil
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from optml_queue import __version__
 
 if TYPE_CHECKING:
     from optml_queue.spec import Spec
 
 
 def facts(spec: Spec) -> dict[str, Any]:
-    """The facts recorded with a submission: what is submitted, and what with. A JSON object."""
+    """What is submitted, and what with, in short: it stays with the experiment in the store. A JSON object."""
     return {
         spec.code.kind: {"name": spec.code.name, "digest": _code_digest(spec)},
         "data": None if spec.data is None else spec.data.to_dict(),
-        **surroundings(),
+        "optml_queue": __version__,
+        "python": platform.python_version(),
+        "host": platform.node(),
     }
 
 
@@ -30,8 +35,9 @@ def _code_digest(spec: Spec) -> str:
     return spec.driver.digest if isinstance(spec.code, Algorithm) else spec.code.digest
 
 
+@cache
 def surroundings() -> dict[str, Any]:
-    """The versions, machine and source of this process. A JSON object."""
+    """The versions, machine and source of this process, looked up once. A JSON object."""
     return {
         "python": platform.python_version(),
         "packages": packages(),
@@ -42,8 +48,8 @@ def surroundings() -> dict[str, Any]:
 
 def packages() -> dict[str, str]:
     """Every installed distribution and its version, by name."""
-    found = {each.metadata["Name"]: each.version for each in metadata.distributions()}
-    return {name: found[name] for name in sorted(found, key=str.lower)}
+    found = [each.metadata for each in metadata.distributions()]  # parsed anew at each look
+    return {each["Name"]: each["Version"] for each in sorted(found, key=lambda each: each["Name"].lower())}
 
 
 def machine() -> dict[str, Any]:

@@ -26,11 +26,12 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from optml_queue import provenance, summary
+from optml_queue import summary
 from optml_queue.archive import Archive
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, NotFoundError
 from optml_queue.export import Spool, utc, write_csv, write_jsonl
+from optml_queue.provenance import surroundings
 from optml_queue.spec import Spec
 from optml_queue.store.experiment import Experiment, ExperimentState
 from optml_queue.store.records import WorkerInfo
@@ -70,7 +71,11 @@ class ReadableStore(Protocol):
 
 def write_opening(archive: Archive, experiment: Experiment) -> None:
     """Put down at submission all that resuming would need if the store were lost."""
-    _put_json(archive, f"{experiment.id}/provenance.json", _provenance(experiment))
+    _put_json(archive, _provenance_key(experiment.id), _provenance(experiment, {"submitted_by": surroundings()}))
+    _put_record(archive, experiment)
+
+
+def _put_record(archive: Archive, experiment: Experiment) -> None:
     archive.put(f"{experiment.id}/spec.yaml", Spec.from_json(experiment.spec).to_yaml().encode())
     _put_json(archive, _record_key(experiment.id), _experiment_document(experiment))
 
@@ -110,7 +115,8 @@ def consolidate(store: ReadableStore, archive: Archive, experiment: str) -> None
     _put_attempts(store, archive, experiment, suspects)
     _put_logs(store, archive, experiment)
     _put_json(archive, f"{experiment}/summary.json", _summary(record, tally))
-    write_opening(archive, replace(record, consolidated=record.finished))
+    _put_provenance(archive, record)
+    _put_record(archive, replace(record, consolidated=record.finished))
     store.set_consolidated(experiment, record.finished, if_was=record.consolidated)
 
 
@@ -191,11 +197,23 @@ def _summary(record: Experiment, tally: summary.Tally) -> dict[str, Any]:
     }
 
 
-def _provenance(record: Experiment) -> dict[str, Any]:
+def _provenance_key(experiment: str) -> str:
+    return f"{experiment}/provenance.json"
+
+
+def _put_provenance(archive: Archive, record: Experiment) -> None:
+    """Add to what is known of the submission who wrote the final files."""
+    key = _provenance_key(record.id)
+    opening = json.loads(archive.get(key)) if archive.exists(key) else {}
+    submitted_by = {"submitted_by": opening["submitted_by"]} if "submitted_by" in opening else {}
+    _put_json(archive, key, _provenance(record, {**submitted_by, "archived_by": surroundings()}))
+
+
+def _provenance(record: Experiment, processes: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "experiment": record.id,
         "submission": dict(record.facts),
-        "archived_by": provenance.surroundings(),
+        **processes,
         "spec": json.loads(record.spec),
     }
 

@@ -19,9 +19,13 @@ from optml_queue.spec import Algorithm, Spec, parse_spec
 from optml_queue.store import Experiment, Store
 from optml_queue.trial import Trial
 
+# What is waited for in earnest (a lost message, a trial that does not obey) takes a fraction of the time here.
 SUPERVISE = """
 import sys
+from optml_queue import experiments
+from optml_queue.worker import heartbeat
 from optml_queue.worker.supervisor import supervise
+experiments.IDLE_S, experiments.GRACE_S, heartbeat.OBEY_LIMIT_S = 1.0, 0.5, 1.0
 sys.exit(supervise(int(sys.argv[1])))
 """
 
@@ -89,6 +93,7 @@ class Cluster:
         self.folder = folder
         self.algorithm = write_algorithm(folder)
         self.log = folder / "workers.log"
+        self.archive_url = environment.get("OPTML_ARCHIVE_URL", str(folder / "archive"))
         self.store = Store.from_url(environment.get("OPTML_STORE_URL", environment["OPTML_BROKER_URL"]), retries=20)
         self._processes = processes
         self.process: subprocess.Popen[bytes] | None = None
@@ -128,7 +133,7 @@ class Cluster:
 
     def submit_spec(self, spec: Spec) -> str:
         """Submit any spec; its id."""
-        return submit(self.store, open_archive(str(self.folder / "archive")), spec)
+        return submit(self.store, open_archive(self.archive_url), spec)
 
     def end(self, experiment: str, limit_s: float = 40.0) -> Experiment:
         """Wait until the experiment is over."""
@@ -155,12 +160,6 @@ class Cluster:
         mark = marks / name
         self.until(lambda: mark.exists() and bool(mark.read_text()), f"attempt {name}")
         return int(mark.read_text())
-
-
-def children_of(pid: int) -> list[int]:
-    """The processes that `pid` is the parent of."""
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(child) for child in text.split()]
 
 
 @contextmanager

@@ -20,8 +20,7 @@ from moto.server import ThreadedMotoServer
 server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 server.start()
 print("%s:%s" % server.get_host_and_port(), flush=True)
-sys.stdin.read()
-server.stop()
+sys.stdin.read()  # until its parent is gone
 """
 
 
@@ -45,12 +44,9 @@ def moto_server() -> Iterator[str]:
         _wait_for(endpoint)
         yield endpoint
     finally:
+        process.kill()  # it keeps nothing that is worth a goodbye
+        process.wait()
         process.stdin.close()
-        try:
-            process.wait(timeout=5)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
         process.stdout.close()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from optml_queue import plots, provenance
@@ -342,13 +343,14 @@ def test_a_crash_before_the_last_file_leaves_the_parts_in_force(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("optml_queue.results.write_opening", crash)
+        patched.setattr("optml_queue.results._put_record", crash)
         with pytest.raises(KeyboardInterrupt):
             consolidate(store, archive, X)
     assert store.consolidated == -1
     assert list(source.stream(X)) == list(store.stream(X))
     consolidate(store, archive, X)
     assert source.experiment(X).consolidated == 3
+    assert {"submitted_by", "archived_by"} <= json.loads(archive.get(f"{X}/provenance.json")).keys()
 
 
 # Finding experiments
@@ -398,7 +400,10 @@ def test_provenance_names_what_was_used(spec: Spec, tmp_path: Path) -> None:
     facts = provenance.facts(spec)
     assert facts["algorithm"] == {"name": "lms", "digest": spec.driver.digest}
     assert facts["data"]["kind"] == "sunspots"
-    assert facts["machine"]["cpus"] >= 1
-    assert facts["machine"]["memory_bytes"] > 1 << 20
-    json.dumps(facts)
+    assert len(json.dumps(facts)) < 1_000  # it is read with every look at the experiment
+    surroundings = provenance.surroundings()
+    assert surroundings["machine"]["cpus"] >= 1
+    assert surroundings["machine"]["memory_bytes"] > 1 << 20
+    assert surroundings["packages"]["numpy"] == np.__version__
+    json.dumps(surroundings)
     assert provenance.checkout(tmp_path) is None

@@ -37,8 +37,9 @@ _REASONS = {
     "301": "the bucket is in another region: set AWS_REGION",
 }
 _TRANSFER = Config(connect_timeout=5, read_timeout=60, retries={"mode": "standard", "total_max_attempts": 5})
-# Two attempts of three seconds each, and the pause between them, end well within ten.
-_PROBE = Config(connect_timeout=3, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2})
+# Two attempts of this length, and the pause between them, end well within ten seconds.
+PROBE_ATTEMPTS, PROBE_LIMIT_S = 2, 3.0
+PAGE_LENGTH = 1_000  # keys in one listing and in one deletion: the most that S3 allows
 _SPOOL_BYTES = 1 << 20
 
 
@@ -137,7 +138,7 @@ class S3Archive:
     def check(self) -> None:
         """Raises UnreachableError when the bucket does not answer, does not exist, or may not be listed."""
         try:
-            self._connect(_PROBE).list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
+            self._connect(_probe()).list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
         except (ClientError, BotoCoreError, ValueError) as error:
             raise self._unreachable(error) from error
 
@@ -165,10 +166,13 @@ class S3Archive:
     def _pages(self, folder: str, **options: str) -> Iterator[dict[str, Any]]:
         with self._asking("list", folder):
             paginator = self._client.get_paginator("list_objects_v2")
-            yield from paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + folder, **options)
+            page = {"PageSize": PAGE_LENGTH}
+            yield from paginator.paginate(
+                Bucket=self.bucket, Prefix=self.prefix + folder, PaginationConfig=page, **options
+            )
 
     def _delete(self, full_keys: list[str], key: str) -> None:
-        """Remove up to 1,000 objects, the most that one call takes and one page holds."""
+        """Remove the objects of one page, which is as many as one call takes."""
         with self._asking("delete", key):
             objects = [{"Key": full_key} for full_key in full_keys]
             reply = self._client.delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
@@ -194,6 +198,11 @@ class S3Archive:
 
     def _at(self) -> str:
         return f" (endpoint {self._endpoint})" if self._endpoint else ""
+
+
+def _probe() -> Config:
+    retries = {"mode": "standard", "total_max_attempts": PROBE_ATTEMPTS}
+    return Config(connect_timeout=PROBE_LIMIT_S, read_timeout=PROBE_LIMIT_S, retries=retries)
 
 
 def _is_amazon(endpoint: str) -> bool:

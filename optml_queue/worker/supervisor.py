@@ -49,9 +49,13 @@ PRELOADED = (
     "celery.worker.control",
     "celery.worker.loops",
     "celery.worker.strategy",
+    "numpy",
     "optml_queue.worker.backend",
+    "optml_queue.worker.execution",
     "optml_queue.worker.request",
 )
+# Numerical libraries read these when they are imported. Without, each worker would start a thread for every core.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 10.0
 STEADY_S = 30.0  # a process that lived this long starts again without a pause
@@ -98,6 +102,7 @@ def supervise(
     queues = [queue_name(name) for name in classes]
     if log_path is not None:
         _write_to(log_path)
+    _share_cores(processes)
     for module in PRELOADED:
         importlib.import_module(module)
     importlib.import_module(str(app.conf.broker_transport).partition(":")[0])
@@ -111,6 +116,13 @@ def supervise(
     if control:
         roles.insert(0, Role("control", lambda: _run_control(app)))
     return Supervisor(roles, configuration, level).run()
+
+
+def _share_cores(processes: int) -> None:
+    """Give each worker its part of the cores, at least one; what the environment says already stands."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    for variable in THREAD_VARIABLES:
+        os.environ.setdefault(variable, str(max(1, cores // max(1, processes))))
 
 
 class Supervisor:

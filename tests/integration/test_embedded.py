@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -26,13 +26,13 @@ from optml_queue.experiments import submit
 from optml_queue.spec import Algorithm, parse_spec
 from optml_queue.store import Store
 from optml_queue.trial import TrialState
+from tests.processes import members_of, wait_until
 
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc"),
 ]
 
-LIMIT_S = 10.0
 CLIENT = """
 import sys
 from pathlib import Path
@@ -41,26 +41,6 @@ with join(Path(sys.argv[1]), workers=int(sys.argv[2])) as session:
     print(session.record.pid, session.url, flush=True)
     sys.stdin.read()
 """
-
-
-def processes(session_id: int) -> list[int]:
-    """The living processes of a session; the host starts one, and all it starts stay in it but for trials."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _parent, _group, session = path.read_text().rpartition(")")[2].split()[:4]
-        except OSError:
-            continue  # it ended while we looked
-        if int(session) == session_id and state != "Z":
-            found.append(int(path.parent.name))
-    return found
-
-
-def wait_until(true: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-    deadline = time.monotonic() + limit_s
-    while not true():
-        assert time.monotonic() < deadline, f"not within {limit_s} s"
-        time.sleep(0.02)
 
 
 class Client:
@@ -121,8 +101,8 @@ def test_the_first_client_starts_the_server_and_the_last_one_ends_it(results: Pa
             assert second.record == first.record
         set_key(first.url, "kept")
         assert is_running(results)
-        assert processes(session_id)
-    wait_until(lambda: not processes(session_id))
+        assert members_of(session_id)
+    wait_until(lambda: not members_of(session_id))
     assert not is_running(results)
     with join(results, workers=0) as again:
         assert again.record.password != first.record.password
@@ -132,7 +112,7 @@ def test_the_first_client_starts_the_server_and_the_last_one_ends_it(results: Pa
 def test_the_server_is_private(results: Path) -> None:
     with join(results, workers=0) as session:
         record = session.record
-        for pid in processes(os.getsid(record.pid)):
+        for pid in members_of(os.getsid(record.pid)):
             assert record.password not in Path(f"/proc/{pid}/cmdline").read_text()
         store = results / ".store"
         assert stat.S_IMODE(store.stat().st_mode) == 0o700
@@ -162,26 +142,26 @@ def test_clients_that_come_at_the_same_instant_share_one_host(results: Path) -> 
         assert is_running(results)
         session_id = os.getsid(pid)
         started[3].end()
-        wait_until(lambda: not processes(session_id))
+        wait_until(lambda: not members_of(session_id))
 
 
 def test_a_killed_client_leaves_nothing(results: Path) -> None:
     with clients(results, 1, workers=1) as (client,):
         pid, _ = client.joined()
         session_id = os.getsid(pid)
-        wait_until(lambda: len(processes(session_id)) > 2)
+        wait_until(lambda: len(members_of(session_id)) > 2)
         client.end(kill=True)
-        wait_until(lambda: not processes(session_id))
+        wait_until(lambda: not members_of(session_id))
 
 
 def test_a_killed_host_takes_server_and_workers_along_and_the_data_stay(results: Path) -> None:
     with clients(results, 1, workers=1) as (client,):
         pid, url = client.joined()
         session_id = os.getsid(pid)
-        wait_until(lambda: len(processes(session_id)) > 2)
+        wait_until(lambda: len(members_of(session_id)) > 2)
         set_key(url, "kept")
         os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not processes(session_id))
+        wait_until(lambda: not members_of(session_id))
         with join(results, workers=0) as session:
             assert get_key(session.url) == "kept"
 
@@ -205,7 +185,7 @@ def test_a_detached_server_stays_until_down(results: Path) -> None:
     time.sleep(1)  # a host that did not heed the wish would be gone after a third of this
     assert status(results) == record
     assert down(results)
-    assert not processes(session_id)
+    assert not members_of(session_id)
     assert not down(results)
 
 
@@ -214,18 +194,18 @@ def test_a_detached_server_without_work_ends_by_itself(results: Path) -> None:
     (results / ".store").mkdir(parents=True)
     with (results / ".store" / "clients.lock").open("w") as early:
         fcntl.flock(early, fcntl.LOCK_SH)  # before the host: it would leave at once
-        subprocess.run(command, stdout=subprocess.PIPE, timeout=LIMIT_S, check=True, start_new_session=True)
+        subprocess.run(command, stdout=subprocess.PIPE, timeout=10, check=True, start_new_session=True)
         with join(results, workers=0, detach=True) as session:
             session_id = os.getsid(session.record.pid)
-    wait_until(lambda: not processes(session_id))
+    wait_until(lambda: not members_of(session_id))
 
 
 def test_workers_are_started_on_a_server_that_had_none(results: Path) -> None:
     with join(results, workers=0) as session:
         session_id = os.getsid(session.record.pid)
-        assert len(processes(session_id)) == 2
+        assert len(members_of(session_id)) == 2
         with join(results, workers=1):
-            wait_until(lambda: len(processes(session_id)) > 2)
+            wait_until(lambda: len(members_of(session_id)) > 2)
 
 
 def test_an_experiment_of_another_resource_class_finds_workers(results: Path) -> None:
@@ -268,13 +248,13 @@ def test_what_a_trial_left_behind_ends_with_the_host(tmp_path: Path, results: Pa
         left_behind = int(trial.metrics["y"])
         session_id, trials_session_id = os.getsid(session.record.pid), os.getsid(left_behind)
         store.close()
-    wait_until(lambda: not processes(session_id))
-    wait_until(lambda: not processes(trials_session_id))
+    wait_until(lambda: not members_of(session_id))
+    wait_until(lambda: not members_of(trials_session_id))
 
 
 def test_down_ends_the_workers(results: Path) -> None:
     record = up(results, workers=1)
     session_id = os.getsid(record.pid)
-    wait_until(lambda: len(processes(session_id)) > 2)
+    wait_until(lambda: len(members_of(session_id)) > 2)
     assert down(results)
-    assert not processes(session_id)
+    assert not members_of(session_id)

@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,8 @@ from optml_queue.store import ExperimentState, Publication
 from optml_queue.trial import Trial, TrialState
 from optml_queue.worker.application import Application
 from optml_queue.worker.backend import TrialFailedError
-from tests.cluster import Cluster, children_of, cluster
+from tests.cluster import Cluster, cluster
+from tests.processes import children_of
 from tests.valkey_server import ValkeyServer, valkey_server
 
 pytestmark = pytest.mark.faults
@@ -103,7 +105,7 @@ def test_a_trial_over_its_timeout_is_ended_from_outside(workers: Cluster) -> Non
 
 
 def test_a_killed_main_process_takes_its_child_with_it_and_is_replaced(workers: Cluster, marks: Path) -> None:
-    experiment = workers.submit(f"  sleep_s: {{value: 3.0}}\n  marks: {{value: {marks}}}")
+    experiment = workers.submit(f"  sleep_s: {{value: 1.5}}\n  marks: {{value: {marks}}}")
     child = workers.marked(marks, "0.1")
     name = only(workers, experiment).worker
     os.kill(workers.mains()[name], signal.SIGKILL)
@@ -114,8 +116,8 @@ def test_a_killed_main_process_takes_its_child_with_it_and_is_replaced(workers: 
 
 
 def test_a_long_trial_keeps_its_lease_and_its_message(workers: Cluster) -> None:
-    # Four times the lease, in a sleep that never looks up: only the parent's beat can keep it.
-    experiment = workers.submit("  sleep_s: {value: 5.0}")
+    # Longer than lease and visibility, in a sleep that never looks up: only the parent's beat can keep it.
+    experiment = workers.submit("  sleep_s: {value: 3.0}")
     assert workers.end(experiment).state is ExperimentState.COMPLETE
     assert only(workers, experiment).attempts == 1
 
@@ -203,7 +205,7 @@ def test_a_message_sent_twice_runs_once(workers: Cluster, server: ValkeyServer, 
 
 
 def test_an_order_to_release_runs_the_trial_again(workers: Cluster, marks: Path) -> None:
-    experiment = workers.submit(f"  sleep_s: {{value: 1.5}}\n  polite: {{value: true}}\n  marks: {{value: {marks}}}")
+    experiment = workers.submit(f"  sleep_s: {{value: 1.0}}\n  polite: {{value: true}}\n  marks: {{value: {marks}}}")
     workers.marked(marks, "0.1")
     workers.store.order(experiment, 0, Order.RELEASE)
     assert workers.end(experiment).state is ExperimentState.COMPLETE
@@ -226,19 +228,14 @@ def test_the_control_process_is_replaced(workers: Cluster) -> None:
     assert workers.end(experiment).state is ExperimentState.COMPLETE
 
 
-@pytest.mark.parametrize("how", ["stop", "crash"])
-def test_a_restarted_server_loses_no_trial(how: str, tmp_path: Path) -> None:
+def test_a_server_that_restarts_and_then_crashes_loses_no_trial(tmp_path: Path) -> None:
     with valkey_server() as server, cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path) as workers:
         values = ", ".join(f"{number}.0" for number in range(120))
         experiment = workers.submit(f"  value: {{values: [{values}]}}\n  sleep_s: {{value: 0.02}}")
-        for share in (20, 70):
+        for share, end in ((20, server.stop), (70, partial(server.crash, forgotten_bytes=20_000))):
             workers.until(lambda share=share: workers.store.experiment(experiment).finished >= share, "progress")  # type: ignore[misc]
-            end: dict[str, Callable[[], None]] = {
-                "stop": server.stop,
-                "crash": lambda: server.crash(forgotten_bytes=20_000),
-            }
-            end[how]()
-            time.sleep(0.5)
+            end()
+            time.sleep(0.2)
             server.start()
         found = workers.end(experiment, limit_s=60)
         trials = workers.trials(experiment)
@@ -250,7 +247,7 @@ def test_a_restarted_server_loses_no_trial(how: str, tmp_path: Path) -> None:
 
 def test_a_trial_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
     with valkey_server() as server, cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path) as workers:
-        experiment = workers.submit(f"  sleep_s: {{value: 5.0}}\n  marks: {{value: {tmp_path}}}")
+        experiment = workers.submit(f"  sleep_s: {{value: 3.5}}\n  marks: {{value: {tmp_path}}}")
         workers.marked(tmp_path, "0.1")
         server.stop()
         server.start()
