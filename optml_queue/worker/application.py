@@ -17,7 +17,9 @@ from optml_queue.worker.wakeup import WakeOnSignal
 
 
 class Application(Celery):  # type: ignore[misc]  # celery has no types
-    """Celery with our settings and a store."""
+    """Celery with our settings and a store. `threads` is each worker's part of the machine's cores."""
+
+    threads = 1
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("optml_queue", set_as_current=False)

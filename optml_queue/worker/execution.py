@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from optml_queue.archive import Archive, open_archive, program
 from optml_queue.archive.dataset import fetch
-from optml_queue.driver import ActiveTrial, Order, algorithm_names
+from optml_queue.driver import ActiveTrial, Driver, Order, algorithm_names
 from optml_queue.errors import AttemptEndedError, AttemptFailedError, OptmlError, UnreachableError
 from optml_queue.runner import data_of, run_attempt
 from optml_queue.spec import Algorithm, Code, Spec
@@ -41,15 +43,20 @@ class Execution:
     """What a child process keeps between attempts: the store's client, specs, data (see `optml_queue.data`).
 
     `folder` is its place on this machine, `capture` what its trials write; None where there is no such place.
+    `threads` is this worker's part of the machine's cores.
     """
 
-    def __init__(self, settings: Settings, store: Store, folder: Path | None, capture: Capture | None) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, folder: Path | None, capture: Capture | None, threads: int = 1
+    ) -> None:
         self._settings = settings
         self._store = store
         self.folder = folder
         self.capture = capture
+        self.threads = threads
         self._recent = RecentResults(store)
         self._spec = lru_cache(maxsize=32)(self._read_spec)
+        self._prepared: set[str] = set()
 
     def run(self, call: TrialCall, *, token: str, worker: str) -> str:
         """Run the trial if the store says so; how it went, in a few words."""
@@ -98,6 +105,9 @@ class Execution:
     def train(self, trial: ActiveTrial, experiment: str) -> TrialResult:
         """Train; raises whatever makes the attempt fail."""
         spec = self._spec(experiment)
+        if experiment not in self._prepared:
+            self._prepared.add(experiment)
+            prepare_beside(spec.driver)
         data = data_of(spec, self._fetch, self._settings.cache_dir)
         return run_attempt(spec.driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal)
 
@@ -108,6 +118,20 @@ class Execution:
     def keep(self, finished: Finished) -> None:
         """Remember a result that the store accepted, in case it forgets it."""
         self._recent.keep(finished)
+
+
+def prepare_beside(driver: Driver) -> None:
+    """Let an algorithm import what is heavy while its first trial's data are loaded.
+
+    Whatever ails it shows again, and is told, when the trial trains.
+    """
+    if driver.prepare is not None:
+        threading.Thread(target=_prepare, args=(driver.prepare,), name=f"prepare-{driver.name}", daemon=True).start()
+
+
+def _prepare(prepare: Callable[[], None]) -> None:
+    with suppress(Exception):
+        prepare()
 
 
 class Attempt:
@@ -137,6 +161,7 @@ class Attempt:
             on_restore=lambda: self._keeping.restore(),
             on_artifact=lambda path: self._keeping.artifact(path),
             scratch_root=self._execution.folder,
+            threads=self._execution.threads,
         )
         if self._execution.capture:
             self._execution.capture.begin()
@@ -271,5 +296,5 @@ def execution_of(app: Application, worker: str) -> Execution:
     except OSError as error:
         # A file system that may only be read is no reason to train nothing.
         logger.warning("the output of trials is not kept: %s: %s", error.filename, error.strerror)
-        return Execution(app.settings, app.store, None, None)
-    return Execution(app.settings, app.store, folder, capture)
+        return Execution(app.settings, app.store, None, None, app.threads)
+    return Execution(app.settings, app.store, folder, capture, app.threads)

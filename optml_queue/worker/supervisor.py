@@ -102,7 +102,7 @@ def supervise(
     queues = [queue_name(name) for name in classes]
     if log_path is not None:
         _write_to(log_path)
-    _share_cores(processes)
+    app.threads = _share_cores(processes)
     for module in PRELOADED:
         importlib.import_module(module)
     importlib.import_module(str(app.conf.broker_transport).partition(":")[0])
@@ -118,11 +118,13 @@ def supervise(
     return Supervisor(roles, configuration, level).run()
 
 
-def _share_cores(processes: int) -> None:
-    """Give each worker its part of the cores, at least one; what the environment says already stands."""
+def _share_cores(processes: int) -> int:
+    """Each worker's part of the cores, at least one. Libraries are told, unless the environment says otherwise."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    share = max(1, cores // max(1, processes))
     for variable in THREAD_VARIABLES:
-        os.environ.setdefault(variable, str(max(1, cores // max(1, processes))))
+        os.environ.setdefault(variable, str(share))
+    return share
 
 
 class Supervisor:

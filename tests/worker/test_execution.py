@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -102,3 +103,23 @@ def test_algorithms_of_the_package_run_everywhere(tmp_path: Path) -> None:
 def test_commands_run_too(tmp_path: Path) -> None:
     spec = parse_spec(COMMAND, "own.yaml", tmp_path)
     assert execution(tmp_path, spec).train(trial(), "own-abcde").metrics == {"loss": 0.5}
+
+
+def test_an_algorithm_is_prepared_once_for_an_experiment_and_may_fail_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: Queue[str] = Queue()
+
+    def prepare() -> None:
+        calls.put("prepared")
+        raise RuntimeError("told again by train")
+
+    text = "name: lms\nalgorithm: lms\nparameters: {learning_rate: 1e-6}\n"
+    spec = parse_spec(text, "lms.yaml", tmp_path)
+    driver = replace(spec.driver, prepare=prepare)
+    monkeypatch.setattr(Spec, "driver", driver)
+    run = execution(tmp_path, spec)
+    for number in range(2):
+        run.train(ActiveTrial(number, {"learning_rate": 1e-6}, 0), "lms-abcde")
+    assert calls.get(timeout=10) == "prepared"
+    assert calls.empty()
