@@ -23,6 +23,7 @@ BUDGETS_S: dict[str, float | None] = {
     "browser": 90,
     "faults": 90,
     "integration": 120,
+    "training": 60,
     "unit": 60,
 }
 

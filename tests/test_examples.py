@@ -85,7 +85,7 @@ def test_a_command_in_r_runs() -> None:
     assert 14 < result.metrics["rmse"] < 17
 
 
-@pytest.mark.integration
+@pytest.mark.training
 @pytest.mark.parametrize(("name", "package"), [("torch_mlp", "torch"), ("keras_cnn", "tensorflow")])
 def test_a_program_with_a_large_library_runs_or_says_what_it_lacks(name: str, package: str) -> None:
     program = "from optml_queue.cli.main import main; main()"

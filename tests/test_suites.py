@@ -9,7 +9,7 @@ import pytest
 pytest_plugins = ["pytester"]
 
 RULES = Path(__file__).with_name("conftest.py").read_text()
-MARKERS = "[pytest]\nmarkers =\n    integration: x\n    faults: x\n    browser: x\n    deploy: x\n    soak: x\n"
+MARKERS = "[pytest]\nmarkers =\n    training: x\n    integration: x\n    faults: x\n    browser: x\n    deploy: x\n    soak: x\n"
 TESTS = """
 import pytest
 

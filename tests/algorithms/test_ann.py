@@ -113,7 +113,7 @@ def keras_weights(table: Table, start: list[Any], params: dict[str, Any], epochs
     return weights
 
 
-@pytest.mark.integration
+@pytest.mark.training
 class TestAgainstKeras:
     @pytest.mark.parametrize(
         "params",
@@ -388,7 +388,7 @@ def told() -> list[tuple[Any, str]]:
     return [(json.loads(out), err) for out, err in outputs]
 
 
-@pytest.mark.integration
+@pytest.mark.training
 class TestProcess:
     def test_tensorflow_comes_with_the_first_ann_and_not_before(self, told: list[tuple[Any, str]]) -> None:
         assert told[0][0]["before"] is False

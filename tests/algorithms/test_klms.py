@@ -87,7 +87,7 @@ def wave() -> Series:
     return Series(3.0 + np.sin(steps / 5) + noise, 0.2, "")
 
 
-@pytest.mark.integration
+@pytest.mark.training
 class TestFigures:
     # Computed with a triangular system of all rows at once: (I + step · K) coefficients = step · targets.
     @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ class TestFigures:
         assert train(wave, **point) == train(wave, **floats)
 
 
-@pytest.mark.integration
+@pytest.mark.training
 class TestSunspots:
     def test_some_point_of_the_example_beats_the_best_lms(self) -> None:
         ours, theirs = (self.best(EXAMPLES / f"{name}-sunspots.yaml") for name in ("klms", "lms"))
