@@ -9,7 +9,8 @@ import pytest
 pytest_plugins = ["pytester"]
 
 RULES = Path(__file__).with_name("conftest.py").read_text()
-MARKERS = "[pytest]\nmarkers =\n    training: x\n    integration: x\n    faults: x\n    browser: x\n    deploy: x\n    soak: x\n"
+NAMES = ("training", "integration", "faults", "browser", "deploy", "soak")
+MARKERS = "\n".join(["[pytest]", "markers =", *(f"    {name}: x" for name in NAMES), ""])
 TESTS = """
 import pytest
 
