@@ -92,12 +92,16 @@ class Serial:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """One run through the queue. `last_visible_s`: from the end of the last trial until the submitter saw it."""
+    """One run through the queue. `last_visible_s`: from the end of the last trial until the submitter saw it.
+
+    `cpu_outside` is the part of all CPU time spent outside of the processes that train; None where it cannot be read.
+    """
 
     duration_s: float
     median_wait_s: float
     last_visible_s: float
     digest: str
+    cpu_outside: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +324,7 @@ def measure_queued(spec: Spec, workers: int, repeat: int) -> tuple[Queued, Queue
 def run_queued(session: Session, spec: Spec, began: float) -> Queued:
     """Submit and wait until every trial is seen to have ended."""
     client = Store.from_url(session.url)
+    before = cpu_seconds(session.record.pid)
     experiment = submit(client, open_archive(session.archive_url), spec)
     deadline = began + RUN_LIMIT_S
     while True:
@@ -330,6 +335,8 @@ def run_queued(session: Session, spec: Spec, began: float) -> Queued:
             sys.exit(f"the experiment did not end within {RUN_LIMIT_S:g} s: {dict(found.counts)}")
         time.sleep(POLL_S)
     seen_at, duration_s = time.time(), time.perf_counter() - began
+    after = cpu_seconds(session.record.pid)
+    mains = {int(worker.facts["pid"]) for worker in client.workers()}
     trials = list(client.stream(experiment))
     while not client.experiment(experiment).is_consolidated:  # its last files are not to disturb the next run
         time.sleep(POLL_S)
@@ -338,7 +345,36 @@ def run_queued(session: Session, spec: Spec, began: float) -> Queued:
         median_wait_s=statistics.median(trial.wait_s or 0.0 for trial in trials),
         last_visible_s=seen_at - max(map(ended_at, trials)),
         digest=digest([(trial.number, trial.state, trial.metrics) for trial in trials]),
+        cpu_outside=part_outside(before, after, mains),
     )
+
+
+Cpu = dict[int, tuple[int, float]]  # of each process: its parent, and the CPU seconds it has spent
+
+
+def cpu_seconds(host: int) -> Cpu:
+    """What this process, the host and all below it have spent. Linux; empty elsewhere."""
+    found: Cpu = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it ended while we looked
+        ticks = int(fields[11]) + int(fields[12])
+        found[int(path.parent.name)] = int(fields[1]), ticks / os.sysconf("SC_CLK_TCK")
+    ours = {host, os.getpid()}
+    while below := {pid for pid, (parent, _) in found.items() if parent in ours and pid not in ours}:
+        ours |= below
+    return {pid: found[pid] for pid in ours if pid in found}
+
+
+def part_outside(before: Cpu, after: Cpu, mains: set[int]) -> float | None:
+    """The part of the CPU time between two looks that was not spent by children of workers' main processes."""
+    spent = {pid: seconds - before.get(pid, (0, 0.0))[1] for pid, (_, seconds) in after.items()}
+    total = sum(spent.values())
+    if not total:
+        return None
+    return 1 - sum(spent[pid] for pid, (parent, _) in after.items() if parent in mains) / total
 
 
 def ended_at(trial: Trial) -> float:
@@ -411,6 +447,8 @@ def notes(report: Report) -> Iterator[str]:
     """What stands below the table."""
     asked = report.kubernetes
     yield f"- Warm is the median of {report.warm_runs} runs."
+    if report.warm.cpu_outside is not None:
+        yield f"- CPU time outside of the processes that train, warm: {report.warm.cpu_outside:.1%} of all."
     yield (
         f"- A fresh process for each trial, {report.workers} at a time: {report.fresh_s:.1f} s, extrapolated from "
         f"{report.fresh_processes} processes of {report.fresh_process_s:.3f} s each, run one after another. "

@@ -64,6 +64,14 @@ def test_results_are_compared_only_where_they_can_be(benchmark: ModuleType) -> N
     assert "to the last bit: NO" in benchmark.markdown(report(benchmark, warm=other))
 
 
+def test_cpu_time_is_told_apart_by_who_trains(benchmark: ModuleType) -> None:
+    host, main, child, submitter = 10, 11, 12, 13
+    before = {host: (1, 5.0), main: (host, 1.0), child: (main, 2.0), submitter: (1, 0.5)}
+    after = {host: (1, 5.5), main: (host, 1.25), child: (main, 11.0), submitter: (1, 0.75)}
+    assert benchmark.part_outside(before, after, {main}) == pytest.approx(0.1)
+    assert benchmark.part_outside({}, {}, {main}) is None
+
+
 def test_jobs_cost_by_the_trial_and_workers_do_not(benchmark: ModuleType) -> None:
     few, many = benchmark.kubernetes(10, 8), benchmark.kubernetes(10_000, 8)
     assert (few.job_objects, few.job_writes) == (80, 160)
