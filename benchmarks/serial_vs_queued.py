@@ -44,7 +44,7 @@ from optml_queue.trial import Trial, encode
 
 SLEEPING = Path(__file__).with_name("sleeping")
 POLL_S = 0.025  # as often as the command line looks
-LIMIT_S = 60.0  # a measurement longer than this stops and is extrapolated, and says so
+LIMIT_S = 120.0  # a measurement longer than this stops and is extrapolated, and says so
 FRESH_PROCESSES = 5
 RUN_LIMIT_S = 3600.0
 COLUMNS = (
