@@ -333,7 +333,7 @@ def run_queued(session: Session, spec: Spec, began: float) -> Queued:
             break
         if time.perf_counter() > deadline:
             sys.exit(f"the experiment did not end within {RUN_LIMIT_S:g} s: {dict(found.counts)}")
-        time.sleep(POLL_S)
+        client.wait(experiment, found.finished, limit_s=0.5)
     seen_at, duration_s = time.time(), time.perf_counter() - began
     after = cpu_seconds(session.record.pid)
     mains = {int(worker.facts["pid"]) for worker in client.workers()}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from optml_queue.store import Experiment
 
-POLL_S = 0.025
+REFRESH_S = 0.1
 REFRESH_S = 0.1
 WORKERS_EVERY_S = 1.0
 LINE_EVERY_S = 10.0
@@ -35,6 +35,8 @@ class Followed(Protocol):
     def experiment(self, experiment: str, /) -> Experiment: ...
 
     def finished(self, experiment: str, start: int, stop: int, /) -> Sequence[Trial]: ...
+
+    def wait(self, experiment: str, finished: int, /, limit_s: float) -> None: ...
 
     def live_workers(self, resource_class: str, /) -> int: ...
 
@@ -186,6 +188,10 @@ class Follower:
             pausing=self.pausing,
             lacks_workers=self._missing_class(record, now),
         )
+
+    def wait(self, limit_s: float) -> None:
+        """Wait for a trial to end, at most so long."""
+        self.store.wait(self.experiment, self._seen, limit_s)
 
     def _missing_class(self, record: Experiment, now: float) -> str:
         """The class without a living worker, asked for once a second while nothing runs."""
@@ -406,7 +412,6 @@ def follow(
     display: Display,
     interruption: Interruption,
     pause: Callable[[], object],
-    sleep: Callable[[float], object] = time.sleep,
 ) -> Snapshot:
     """Show the experiment until it ends, or until it is paused on request and no trial runs; the last snapshot.
 
@@ -422,7 +427,7 @@ def follow(
                 pause()
                 follower.pausing = True
                 continue
-            sleep(POLL_S)
+            follower.wait(REFRESH_S)
     except KeyboardInterrupt:
         if not follower.pausing:
             pause()

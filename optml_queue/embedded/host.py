@@ -25,6 +25,7 @@ from optml_queue.embedded.server import LocalServer
 from optml_queue.errors import OptmlError
 
 POLL_S = 0.3
+CLASSES_POLL_S = 1.0
 IDLE_POLL_S = 5.0
 IDLE_LIMIT_S = 600.0
 LOCK_LIMIT_S = 0.3  # others hold the host's lock for an instant only to look whether it is held
@@ -46,6 +47,8 @@ class Host:
         self._crews: dict[str, Crew] = {}
         self._busy_at = time.monotonic()
         self._looked_at = 0.0
+        self._wanted_classes: set[str] = set()
+        self._asked_for_classes_at = float("-inf")
 
     def run(self) -> None:
         """Serve until nobody needs the folder any more; return at once when it has a host already."""
@@ -97,14 +100,21 @@ class Host:
         workers = self._workers or self._folder.wished_workers()
         if not workers:
             return
-        # Every class of a spec has workers here: one that has none would wait for ever.
-        for name in sorted({_default_class()} | (_active_classes() or set())):
+        for name in self._classes():
             if name not in self._crews:
                 self._crews[name] = Crew(workers, name, control=not self._crews)
                 self._crews[name].start()
             elif self._crews[name].died():
                 time.sleep(RESTART_PAUSE_S)
                 self._crews[name].start()
+
+    def _classes(self) -> list[str]:
+        """Every class of a spec has workers here: one that has none would wait for ever."""
+        now = time.monotonic()
+        if now - self._asked_for_classes_at >= CLASSES_POLL_S:
+            self._asked_for_classes_at = now
+            self._wanted_classes |= _active_classes() or set()
+        return sorted({_default_class()} | self._wanted_classes)
 
     def _deserted(self) -> bool:
         if self._folder.detached() and not self._idle_for_long():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -43,6 +44,7 @@ LINES_MAX = 10_000  # log lines kept of one trial
 TRACEBACK_MAX = 8_192  # characters kept of one attempt's traceback, its end
 OUTPUT_MAX = 8_192  # characters kept of what one attempt wrote, its end
 ERROR_MAX = 2_048
+LOOK_S = 0.025  # between two looks at the log of finished trials
 SLACK = 64  # a message is overtaken when one published this many later has begun (plus two for each worker)
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -426,6 +428,18 @@ class Store:
             numbers = [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
         records = self._records(experiment, numbers)
         return [finished_trial(number, records[number]) for number in numbers if number in records]
+
+    def wait(self, experiment: str, finished: int, limit_s: float) -> None:
+        """Return soon after the log of finished trials is no longer `finished` long, or after `limit_s` seconds.
+
+        A look at the log's length is a quarter of the cost of a look at the experiment.
+        """
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            with self._reaching():
+                if self.client.llen(f"{_x(experiment)}:log") != finished:
+                    return
+            time.sleep(LOOK_S)
 
     def stream(self, experiment: str) -> Iterator[Trial]:
         """Every trial there is, in the order of numbers, read in slices."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
@@ -64,6 +64,11 @@ class Script:
         self.moments = list(moments)
         self.alive = 1
         self.reads: list[tuple[int, int]] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def wait(self, _experiment: str, _finished: int, /, limit_s: float) -> None:
+        assert 0 < limit_s < 1
+        self.meanwhile()
 
     def experiment(self, _experiment: str, /) -> Experiment:
         self.current = self.moments.pop(0) if len(self.moments) > 1 else self.moments[0]
@@ -244,7 +249,7 @@ def interruption() -> Iterator[Interruption]:
 def test_following_ends_with_the_experiment(interruption: Interruption) -> None:
     store = Script(moment([]), moment([trial(0)]), moment([trial(0)], "complete"))
     display = Recorder()
-    last = follow(Follower(store, "x", total=Total(4)), display, interruption, pytest.fail, sleep=lambda _s: None)
+    last = follow(Follower(store, "x", total=Total(4)), display, interruption, pytest.fail)
     assert last.ended
     assert display.closed
 
@@ -258,13 +263,12 @@ def test_the_first_interrupt_pauses_and_waits_for_running_trials(interruption: I
     )
     paused: list[str] = []
 
-    def interrupt(_seconds: float) -> None:
+    def interrupt() -> None:
         if not paused:
             os.kill(os.getpid(), signal.SIGINT)
 
-    last = follow(
-        Follower(store, "x", total=Total(4)), Recorder(), interruption, lambda: paused.append("paused"), sleep=interrupt
-    )
+    store.meanwhile = interrupt
+    last = follow(Follower(store, "x", total=Total(4)), Recorder(), interruption, lambda: paused.append("paused"))
     assert paused == ["paused"]
     assert last.running == 0
     assert last.done == 2
@@ -276,13 +280,14 @@ def test_the_second_interrupt_leaves_at_once(interruption: Interruption) -> None
     display = Recorder()
     paused: list[str] = []
 
-    def interrupt_twice(_seconds: float) -> None:
+    def interrupt_twice() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         os.kill(os.getpid(), signal.SIGINT)
 
+    store.meanwhile = interrupt_twice
     follower = Follower(store, "x", total=Total(4))
     with pytest.raises(KeyboardInterrupt):
-        follow(follower, display, interruption, lambda: paused.append("paused"), sleep=interrupt_twice)
+        follow(follower, display, interruption, lambda: paused.append("paused"))
     assert display.closed
     # However quick the second was: nobody goes on publishing for one who left.
     assert paused == ["paused"]

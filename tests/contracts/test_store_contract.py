@@ -554,6 +554,15 @@ class TestReading:
         assert [trial.number for trial in store.finished(X, 0, 10)] == [2, 0, 1]
         assert [trial.number for trial in store.finished(X, 1, 2)] == [0]
 
+    def test_waiting_ends_with_news_or_the_limit(self, store: Store) -> None:
+        [generation] = published(store)
+        store.wait(X, 0, limit_s=0.05)
+        begin(store, generation)
+        store.finish(X, 0, "t1", result())
+        before = time.monotonic()
+        store.wait(X, 0, limit_s=60.0)
+        assert time.monotonic() - before < 30
+
     def test_pages_agree_with_the_stream(self, store: Store) -> None:
         published(store, 250)
         everything: list[Trial] = list(store.stream(X))
