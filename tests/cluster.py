@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,15 +17,18 @@ from optml_queue.driver import load_driver
 from optml_queue.experiments import submit
 from optml_queue.spec import Algorithm, Spec, parse_spec
 from optml_queue.store import Experiment, Store
-from optml_queue.trial import Trial
+from optml_queue.trial import Trial, TrialState
+from tests.processes import members_of
 
-# What is waited for in earnest (a lost message, a trial that does not obey) takes a fraction of the time here.
+# What is waited for in earnest (a lost message, a trial that does not obey) takes a fraction of the time here, and an
+# experiment of a hundred trials is archived in several parts.
 SUPERVISE = """
 import sys
-from optml_queue import experiments
+from optml_queue import experiments, results
 from optml_queue.worker import heartbeat
 from optml_queue.worker.supervisor import supervise
 experiments.IDLE_S, experiments.GRACE_S, heartbeat.OBEY_LIMIT_S = 1.0, 0.5, 1.0
+results.PART_LENGTH = 20
 sys.exit(supervise(int(sys.argv[1])))
 """
 
@@ -100,6 +103,7 @@ class Cluster:
 
     def start(self) -> None:
         """Start the supervisor and wait until its workers beat."""
+        before = set(self.mains())
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPTML_")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -107,33 +111,63 @@ class Cluster:
                 env=inherited | self._places() | self.environment,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # all that it starts stay in it, and can be found
             )
-        self.until(lambda: len(self.store.workers()) >= self._processes, "workers that beat")
+        self.until(lambda: len(self.mains().keys() - before) >= self._processes, "workers that beat")
 
     def _places(self) -> dict[str, str]:
         archive, cache = str(self.folder / "archive"), str(self.folder / "cache")
         return {"OPTML_ARCHIVE_URL": archive, "OPTML_CACHE_DIR": cache, "OPTML_ALLOW_PROGRAMS": "true"}
 
     def stop(self) -> int:
-        """SIGTERM, and the exit code."""
+        """SIGTERM, and the exit code. Nothing that it started may be left then."""
         if self.process is None:
             return 0
+        session = self.process.pid
         self.process.send_signal(signal.SIGTERM)
         try:
-            return self.process.wait(30)
+            code = self.process.wait(30)
         finally:
             self.process = None
+        self.until(lambda: not members_of(session), "end of all its processes", limit_s=5)
+        return code
+
+    def kill(self, *, everything: bool = False) -> None:
+        """SIGKILL to the supervisor, or to all its processes at once; returns when none of them is left."""
+        assert self.process is not None
+        session = self.process.pid
+        for pid in members_of(session) if everything else [session]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        self.until(lambda: not members_of(session), "end of all its processes")
 
     def submit(self, parameters: str, more: str = "", name: str = "test") -> str:
         """Submit a grid over the obedient algorithm; its id. `parameters` are lines of YAML, indented by two."""
-        text = f"name: {name}\nalgorithm: obedient\nmethod: grid\nparameters:\n{parameters}\n{more}\n"
+        return self.submit_spec(self.spec(parameters, more, name))
+
+    def spec(self, parameters: str, more: str = "", name: str = "test", method: str = "grid") -> Spec:
+        """The spec of such a grid, or of a random search."""
+        text = f"name: {name}\nalgorithm: obedient\nmethod: {method}\nparameters:\n{parameters}\n{more}\n"
         spec = parse_spec(text, "test.yaml", self.folder, drivers={"obedient": load_driver(self.algorithm)})
         # Workers do not know the name: they load the folder.
-        return self.submit_spec(replace(spec, code=Algorithm(str(self.algorithm))))
+        return replace(spec, code=Algorithm(str(self.algorithm)))
 
     def submit_spec(self, spec: Spec) -> str:
         """Submit any spec; its id."""
         return submit(self.store, open_archive(self.archive_url), spec)
+
+    @contextmanager
+    def kept_busy(self) -> Iterator[None]:
+        """Every worker has a trial in hand for the length of the block, and takes no message."""
+        sleep = "  sleep_s: {value: 60.0}\n  polite: {value: true}"
+        held = self.submit(f"  value: {{min: 1, max: {self._processes}, step: 1}}\n{sleep}", name="held")
+        running = TrialState.RUNNING
+        self.until(lambda: self.store.experiment(held).counts[running] == self._processes, "busy workers")
+        yield
+        self.store.cancel(held)
+        self.end(held)
 
     def end(self, experiment: str, limit_s: float = 40.0) -> Experiment:
         """Wait until the experiment is over."""

@@ -416,6 +416,8 @@ class Store:
         """The trials of those numbers that exist, in the order asked for."""
         records = self._records(experiment, numbers)
         live = self._live(experiment, [number for number in numbers if number not in records])
+        # A trial that ended between the two reads is in neither; it is looked up once more.
+        records |= self._records(experiment, [n for n in numbers if n not in records and n not in live])
         found = {number: finished_trial(number, record) for number, record in records.items()} | live
         return [found[number] for number in numbers if number in found]
 

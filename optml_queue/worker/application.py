@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from typing import Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu.connection import Connection
 
 from optml_queue.broker import celery_config
 from optml_queue.settings import Settings, settings
@@ -15,11 +18,29 @@ from optml_queue.worker.memory import OomWatch
 from optml_queue.worker.tasks import TrialTask
 from optml_queue.worker.wakeup import WakeOnSignal
 
+RETRIES = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5.0}
+
+
+class BrokerConnection(Connection):
+    """Kombu's, but a lost broker is looked for sooner: kombu waits for 2 s, then 4, and up to 30."""
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        """Connect, trying again until it works. See kombu's Connection."""
+        return super().ensure_connection(*args, **{**RETRIES, **options})
+
+
+class Amqp(AMQP):  # type: ignore[misc]  # celery has no types
+    """Celery's messaging with such connections."""
+
+    Connection = BrokerConnection
+
 
 class Application(Celery):  # type: ignore[misc]  # celery has no types
     """Celery with our settings and a store. `threads` is each worker's part of the machine's cores."""
 
     threads = 1
+
+    amqp_cls = Amqp
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("optml_queue", set_as_current=False)

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 
 OBEY_LIMIT_S = 5.0  # how long a trial may take to obey before its process is killed
 CHECK_S = 0.1  # how often a stopping worker looks at the clock
+TURN_S = 1.0  # how often the main thread's event loop says that it turns
 ENDINGS = {Order.CANCEL: Reason.CANCELLED, Order.RELEASE: Reason.RELEASED, Order.ABORT: Reason.LOST}
 
 
@@ -56,6 +57,11 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no
         self._pulse = Pulse(worker.app, worker.hostname)
         self._pulse.start()
         worker_shutting_down.connect(self._heed)
+
+    def register_with_event_loop(self, _worker: Any, hub: Any) -> None:
+        """Called again whenever the loop was reset, after a lost connection."""
+        if self._pulse is not None:
+            hub.call_repeatedly(TURN_S, self._pulse.note_turn)
 
     def stop(self, worker: Any) -> None:
         """Give the running trial its grace. The thread goes on: the pool is joined after this."""
@@ -89,8 +95,10 @@ class Pulse(threading.Thread):
         self._facts = _facts()
         self._started_at = time.time()
         self._idle_since = time.monotonic()
+        self._accepted = 0  # messages, up to the last beat
         self._ends_at: float | None = None
         self._told: dict[str, float] = {}  # request id → when its attempt was first told to end
+        self._turned_at = float("-inf")
         self._wake = threading.Event()
         self._said_unreachable = False
 
@@ -105,6 +113,10 @@ class Pulse(threading.Thread):
     def end_now(self) -> None:
         """Like `end_within(0)`, for a signal's handler: it takes no lock. A stopping thread sees it soon."""
         self._end_by(time.monotonic())
+
+    def note_turn(self) -> None:
+        """The event loop turns: what children answered up to now is known."""
+        self._turned_at = time.monotonic()
 
     def _end_by(self, ends_at: float) -> None:
         self._ends_at = ends_at if self._ends_at is None else min(self._ends_at, ends_at)
@@ -146,12 +158,16 @@ class Pulse(threading.Thread):
             self._said_unreachable = True
 
     def _obey(self, request: TrialRequest, order: Order) -> None:
-        """Kill a child that was told to end and does not. `abort` is also what a child hears that has just finished."""
+        """Kill a child that was told to end and does not.
+
+        `abort` is also what a child hears that has just finished. Its answer may lie unread for long: the event loop
+        stands still while the connection to the broker is lost.
+        """
         if order not in ENDINGS:
             self._told.pop(request.id, None)
             return
-        first_told = self._told.setdefault(request.id, time.monotonic())
-        if time.monotonic() - first_told >= OBEY_LIMIT_S:
+        since = self._turned_at if order is Order.ABORT else time.monotonic()
+        if since - self._told.setdefault(request.id, time.monotonic()) >= OBEY_LIMIT_S and not request.is_settled:
             self._end(request, ENDINGS[order], f"told to end ({order}) and did not; killed")
 
     def _hand_back(self) -> None:
@@ -169,10 +185,13 @@ class Pulse(threading.Thread):
 
     def _tell_of_worker(self, running: list[tuple[TrialRequest, TrialCall, str]]) -> None:
         facts: dict[str, Any] = {**self._facts, "started_at": self._started_at}
+        accepted = state.all_total_count[0]
+        if running or accepted > self._accepted:  # many a short trial begins and ends between two beats
+            self._idle_since = time.monotonic()
+        self._accepted = accepted
         if running:
             request, call, _ = running[0]
             facts |= {"experiment": call.experiment, "number": call.number, "since": request.time_start}
-            self._idle_since = time.monotonic()
         elif self._ends_at is None:
             facts["idle_s"] = time.monotonic() - self._idle_since
         for resource_class in self._classes:

@@ -34,15 +34,18 @@ class WakeOnSignal(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         """Called again whenever the loop was reset, after a lost connection."""
-        hub.add_reader(self._reader.fileno(), self._heed, worker.pool)
+        hub.add_reader(self._reader.fileno(), self._heed, worker.pool, hub)
 
-    def _heed(self, pool: Any) -> None:
+    def _heed(self, pool: Any, hub: Any) -> None:
         try:
             numbers = self._reader.recv(4096)
         except BlockingIOError:
             return
         if signal.SIGCHLD in numbers:
-            pool.maintain_pool()
+            # Not now: the dead child's own file may be among the events that the loop has still to handle. Its number
+            # would go to the new child, which would then be taken for dead, and would end the worker at the next
+            # lost connection.
+            hub.call_soon(pool.maintain_pool)
 
 
 def behave_as_child(**_: Any) -> None:

@@ -37,9 +37,9 @@ if facts[2] then
   return { 'declined', facts[2] }
 end
 if facts[1] ~= 'running' then
-  -- Counts as unpublished again: `resume` publishes it anew.
+  -- Counts as unpublished again: `resume` publishes it anew. NX: a back-off goes on.
   redis.call('ZREM', x .. ':published', n)
-  redis.call('ZADD', x .. ':due', now, n)
+  redis.call('ZADD', x .. ':due', 'NX', now, n)
   return { 'declined', facts[1] }
 end
 local due = redis.call('ZSCORE', x .. ':due', n)

@@ -1,7 +1,7 @@
 -- KEYS: x. ARGV: number, token, state, metrics (JSON), reason (JSON).
 -- Returns 'accepted', 'duplicate' or 'refused'.
 local x, n = KEYS[1], ARGV[1]
-local t = redis.call('HMGET', x .. ':t:' .. n, 's', 'tok')
+local t = redis.call('HMGET', x .. ':t:' .. n, 's', 'tok', 'a')
 if not t[1] then
   return redis.call('HEXISTS', bucket_of(x, n), n) == 1 and 'duplicate' or 'refused'
 end
@@ -9,5 +9,8 @@ if t[1] == 'running' and t[2] ~= ARGV[2] then
   return 'refused'
 end
 -- A queued trial has no living attempt: a late finisher whose lease ran out still brings the one result there is.
+if t[3] == '0' then
+  redis.call('HSET', x .. ':t:' .. n, 'a', 1) -- its begin was in a last second that the server lost
+end
 conclude(x, n, ARGV[3], ARGV[4], ARGV[5], '""')
 return 'accepted'

@@ -1,0 +1,240 @@
+"""The store in a few rules: what each call answers and what it changes, by the table in docs/design.md.
+
+Values only. A call returns its answer and the next model, so that one reference serves both the test against real
+servers and the exploration of every reachable state.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+QUEUED, RUNNING, COMPLETE, FAILED, CANCELLED = "queued", "running", "complete", "failed", "cancelled"
+LIVE = (QUEUED, RUNNING)
+FRESH, DUE, RESTING, PUBLISHED = "fresh", "due", "resting", "published"
+RETRIED = ("lost",)  # reasons after which a trial is tried again
+
+
+class TrialModel(NamedTuple):
+    """One trial. `place` is where a queued one waits (resting: a back-off); `ended` is how often it became terminal."""
+
+    state: str = QUEUED
+    place: str = FRESH
+    generation: int = 0
+    token: str = ""
+    is_leased: bool = False
+    order: str = ""
+    attempts: int = 0
+    failures: int = 0
+    releases: int = 0
+    fruitless: int = 0  # attempts that ended without a result
+    ended: int = 0
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+
+class StoreModel(NamedTuple):
+    """An experiment whose points are all reserved."""
+
+    trials: tuple[TrialModel, ...]
+    max_attempts: int
+    max_releases: int = 20
+    state: str = RUNNING
+    ending: str = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in (COMPLETE, FAILED, CANCELLED)
+
+    @property
+    def may_run(self) -> bool:
+        return self.state == RUNNING and not self.ending
+
+    # From the plan to the queue
+
+    def claimable(self) -> list[int]:
+        """The trials that `claim` takes."""
+        if not self.may_run:
+            return []
+        return [n for n, trial in enumerate(self.trials) if trial.state == QUEUED and trial.place in (DUE, FRESH)]
+
+    def claim(self, n: int, generation: int) -> StoreModel:
+        return self._with(n, place=PUBLISHED, generation=generation)
+
+    def recover(self) -> tuple[int, StoreModel]:
+        """Take every published trial's message for lost."""
+        if not self.may_run:
+            return 0, self
+        return self._unpublish()
+
+    def _unpublish(self) -> tuple[int, StoreModel]:
+        model, found = self, 0
+        for n, trial in enumerate(self.trials):
+            if trial.place == PUBLISHED:
+                model, found = model._with(n, place=DUE), found + 1
+        return found, model
+
+    def drain(self) -> tuple[int, StoreModel]:
+        model, drained = self, 0
+        if self.ending:
+            for n, trial in enumerate(self.trials):
+                if trial.state == QUEUED:
+                    model, drained = model._conclude(n, CANCELLED), drained + 1
+        return drained, model
+
+    # One attempt
+
+    def begin(self, n: int, generation: int, token: str) -> tuple[str, StoreModel]:
+        """The answer is "run", or why not."""
+        trial, model = self.trials[n], self
+        if not trial.is_live:
+            return "already finished", self
+        if trial.state == RUNNING:
+            if trial.token == token:
+                return "run", self
+            if trial.is_leased:
+                return "running elsewhere", self
+            model = self._lose(n)
+            if model.trials[n].state != QUEUED:
+                return "out of attempts", model
+        return model._begin_queued(n, generation, token)
+
+    def _begin_queued(self, n: int, generation: int, token: str) -> tuple[str, StoreModel]:
+        trial = self.trials[n]
+        if trial.generation != generation:
+            return "stale message", self
+        if self.ending:
+            return self.ending, self
+        if self.state != RUNNING:
+            return self.state, self if trial.place == RESTING else self._with(n, place=DUE)
+        if trial.place == RESTING:
+            return "waits before its next attempt", self
+        return "run", self._with(
+            n, state=RUNNING, place="", token=token, is_leased=True, order="", attempts=trial.attempts + 1
+        )
+
+    def beat(self, n: int, token: str) -> tuple[str, StoreModel]:
+        if not self._runs_as(n, token):
+            return "abort", self
+        return self.told(n), self._with(n, is_leased=True)
+
+    def report(self, n: int, token: str) -> str:
+        return self.told(n) if self._runs_as(n, token) else "abort"
+
+    def told(self, n: int) -> str:
+        """The order that the running attempt of a trial hears."""
+        return "cancel" if self.ending else self.trials[n].order or "ok"
+
+    def release(self, n: int, token: str, reason: str, *, failed: bool, rests: bool = False) -> tuple[str, StoreModel]:
+        if not self._runs_as(n, token):
+            return "refused", self
+        model = self._end_attempt(n, reason, failed=failed, rests=rests)
+        return model.trials[n].state, model
+
+    def finish(self, n: int, token: str, state: str = COMPLETE) -> tuple[str, StoreModel]:
+        trial = self.trials[n]
+        if not trial.is_live:
+            return "duplicate", self
+        if trial.state == RUNNING and trial.token != token:
+            return "refused", self
+        begun = self._with(n, attempts=max(1, trial.attempts))  # a begin may have been forgotten
+        return "accepted", begun._conclude(n, state)
+
+    def expire(self) -> tuple[list[int], StoreModel]:
+        """End the attempts whose lease ran out."""
+        model = self
+        lost = [n for n, trial in enumerate(self.trials) if trial.state == RUNNING and not trial.is_leased]
+        for n in lost:
+            model = model._lose(n)
+        return lost, model
+
+    # Time
+
+    def lease_ends(self, n: int) -> StoreModel:
+        return self._with(n, is_leased=False) if self.trials[n].state == RUNNING else self
+
+    def rest_ends(self, n: int) -> StoreModel:
+        return self._with(n, place=DUE) if self.trials[n].place == RESTING else self
+
+    # Control
+
+    def pause(self) -> StoreModel:
+        return self if self.is_over or self.ending else self._replace(state="paused")
+
+    def resume(self) -> StoreModel:
+        return self if self.is_over or self.ending else self._replace(state=RUNNING)
+
+    def cancel(self) -> StoreModel:
+        if self.is_over or self.ending:
+            return self
+        return self._replace(state=RUNNING, ending=CANCELLED)._settled()
+
+    def order(self, n: int, order: str) -> tuple[str, StoreModel]:
+        trial = self.trials[n]
+        if trial.state == RUNNING:
+            return RUNNING, self._with(n, order=order)
+        if trial.state == QUEUED and order == "cancel":
+            return CANCELLED, self._conclude(n, CANCELLED)
+        return "refused", self
+
+    def retry(self, n: int) -> tuple[int, StoreModel]:
+        if self.trials[n].state not in (FAILED, CANCELLED):
+            return 0, self
+        trial = self.trials[n]
+        fresh = TrialModel(attempts=trial.attempts, fruitless=trial.fruitless, ended=trial.ended)
+        return 1, self._put(n, fresh)._replace(state=RUNNING, ending="")
+
+    def rest(self) -> StoreModel:
+        """The server was started anew: no worker lives, and the queue was emptied."""
+        model = self
+        for n, trial in enumerate(self.trials):
+            if trial.state == RUNNING:
+                model = model._lose(n)
+        model = model._unpublish()[1]
+        return model._replace(state="paused") if model.may_run else model
+
+    # How a trial changes
+
+    def _runs_as(self, n: int, token: str) -> bool:
+        return self.trials[n].state == RUNNING and self.trials[n].token == token
+
+    def _lose(self, n: int) -> StoreModel:
+        return self._end_attempt(n, "lost", failed=True, rests=False)
+
+    def _end_attempt(self, n: int, reason: str, *, failed: bool, rests: bool) -> StoreModel:
+        trial = self.trials[n]
+        model = self._with(n, fruitless=trial.fruitless + 1)
+        if self.ending or reason == CANCELLED or trial.order == "cancel":
+            return model._conclude(n, CANCELLED)
+        failures, releases = trial.failures + failed, trial.releases + (not failed)
+        if failed and (failures >= self.max_attempts or reason not in RETRIED):
+            return model._conclude(n, FAILED)
+        if releases >= self.max_releases:
+            return model._conclude(n, FAILED)
+        return model._with(
+            n,
+            state=QUEUED,
+            place=RESTING if rests else DUE,
+            token="",
+            is_leased=False,
+            failures=failures,
+            releases=releases,
+        )
+
+    def _conclude(self, n: int, state: str) -> StoreModel:
+        trial = self.trials[n]
+        ended = TrialModel(state, "", attempts=trial.attempts, fruitless=trial.fruitless, ended=trial.ended + 1)
+        return self._put(n, ended)._settled()
+
+    def _settled(self) -> StoreModel:
+        if self.is_over or any(trial.is_live for trial in self.trials):
+            return self
+        complete = any(trial.state == COMPLETE for trial in self.trials)
+        return self._replace(state=self.ending or (COMPLETE if complete else FAILED))
+
+    def _with(self, n: int, **changes: object) -> StoreModel:
+        return self._put(n, self.trials[n]._replace(**changes))  # type: ignore[arg-type]
+
+    def _put(self, n: int, trial: TrialModel) -> StoreModel:
+        return self._replace(trials=(*self.trials[:n], trial, *self.trials[n + 1 :]))
