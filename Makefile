@@ -41,7 +41,7 @@ types: $(DEV)  ## mypy, strict
 faults: $(DEV)  ## the tests that kill real processes
 	$(BIN)/python -m pytest -m faults
 
-soak: $(DEV)  ## the slow tests
+soak: $(DEV)  ## the long fault runs; SOAK_TRIALS=1000 for shorter ones, SOAK_SEED=2 for others
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 bench: $(DEV)  ## serial against queued, into benchmarks/results
