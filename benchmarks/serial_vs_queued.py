@@ -43,7 +43,7 @@ from optml_queue.store import Store
 from optml_queue.trial import Trial, encode
 
 SLEEPING = Path(__file__).with_name("sleeping")
-POLL_S = 0.025  # as often as the command line looks
+POLL_S = 0.025  # between two looks whether the final files are written
 LIMIT_S = 120.0  # a measurement longer than this stops and is extrapolated, and says so
 FRESH_PROCESSES = 5
 RUN_LIMIT_S = 3600.0

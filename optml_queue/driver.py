@@ -46,11 +46,9 @@ from optml_queue.trial import Params, ParamValue
 T = TypeVar("T")
 
 PARAMETER_KINDS = (bool, int, float, str, list)
-# Columns of results.csv beside the parameters and the metrics, which therefore cannot go by these names.
-RESULT_COLUMNS = (
-    "number",
-    "seed",
-    "state",
+# Columns of results.csv before and after the parameters and the metrics, which therefore cannot go by these names.
+LEADING_COLUMNS = ("number", "seed", "state")
+TRAILING_COLUMNS = (
     "reason",
     "error",
     "attempts",
@@ -61,6 +59,7 @@ RESULT_COLUMNS = (
     "wait_s",
     "run_s",
 )
+RESULT_COLUMNS = (*LEADING_COLUMNS, *TRAILING_COLUMNS)
 
 
 class Goal(StrEnum):

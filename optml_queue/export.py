@@ -18,21 +18,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, BinaryIO, TextIO, cast
 
+from optml_queue.driver import LEADING_COLUMNS, TRAILING_COLUMNS
 from optml_queue.errors import InputError
 from optml_queue.trial import ParamValue, Trial, encode
 
-LEADING = ("number", "seed", "state")
-TRAILING = (
-    "reason",
-    "error",
-    "attempts",
-    "worker",
-    "queued_at",
-    "started_at",
-    "finished_at",
-    "wait_s",
-    "run_s",
-)
 _TIMES = frozenset({"queued_at", "started_at", "finished_at"})
 _ROW_GROUP = 10_000
 
@@ -46,15 +35,15 @@ class Columns:
 
     @property
     def header(self) -> tuple[str, ...]:
-        return (*LEADING, *self.parameters, *self.metrics, *TRAILING)
+        return (*LEADING_COLUMNS, *self.parameters, *self.metrics, *TRAILING_COLUMNS)
 
     def values(self, trial: Trial) -> list[Any]:
         """The trial's values in the order of `header`; None where it has none."""
         return [
-            *(getattr(trial, name) for name in LEADING),
+            *(getattr(trial, name) for name in LEADING_COLUMNS),
             *(trial.params.get(name) for name in self.parameters),
             *(trial.metrics.get(name) for name in self.metrics),
-            *(getattr(trial, name) for name in TRAILING),
+            *(getattr(trial, name) for name in TRAILING_COLUMNS),
         ]
 
 
