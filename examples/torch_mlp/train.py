@@ -1,4 +1,6 @@
-"""A multi-layer perceptron in PyTorch. An attempt that lost its worker goes on from its last checkpoint, bit for bit."""
+"""A multi-layer perceptron in PyTorch. An attempt after a lost worker goes on from a checkpoint, to the same bits."""
+
+from functools import partial
 
 import torch
 from torch import nn
@@ -26,7 +28,7 @@ def train(trial):
             error_rate = (model(test_inputs).argmax(dim=1) != test_targets).float().mean().item()
         trial.report(epoch, error_rate)
         if epoch < trial.params["epochs"]:
-            trial.checkpoint_if_due(lambda: state_of(epoch, model, optimizer))
+            trial.checkpoint_if_due(partial(state_of, epoch, model, optimizer))
     torch.save(model.state_dict(), trial.scratch / "model.pt")
     trial.artifact("model.pt")
     return {"error_rate": error_rate}
