@@ -135,7 +135,7 @@ class TestCheckpoints:
             if not attempt % 3:
                 after.checkpoint({"attempt": attempt})
                 last = f"{X}/checkpoints/7/{attempt}-1.npz"
-            assert len(names(archive)) == min(2, len(names(archive)))
+            assert len(names(archive)) <= 2
             assert last.rpartition("/")[2] in names(archive)
         assert names(archive) == ["11-2.npz", "12-1.npz"]
 
