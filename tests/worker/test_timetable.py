@@ -12,7 +12,6 @@ from optml_queue.worker import timetable
 from optml_queue.worker.ending import Ending
 from optml_queue.worker.timetable import RETRY_S, Timetable
 
-
 FORK = """
 import os
 import sys
