@@ -27,7 +27,7 @@ pytestmark = pytest.mark.faults
 
 TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "1.2", "OPTML_VISIBILITY_S": "1.5"}
 DEATHS = 5
-EPOCHS = 300
+EPOCHS = 400
 LONG = f"""
 name: long
 algorithm: lms
@@ -100,7 +100,7 @@ def only(workers: Cluster, experiment: str) -> Trial:
 def test_five_kills_change_no_bit(server: ValkeyServer, tmp_path: Path) -> None:
     spec = parse_spec(LONG, "long.yaml", tmp_path)
     result, curve, weights = undisturbed(spec)
-    points = sorted(Random(4).sample(range(10, EPOCHS - 30), DEATHS))
+    points = sorted(Random(4).sample(range(10, EPOCHS // 2), DEATHS))
     environment = {"OPTML_BROKER_URL": server.url, "OPTML_CHECKPOINT_S": "0", **TIMES}
     with cluster(environment, tmp_path, 1) as workers:
         (main,) = workers.mains().values()
