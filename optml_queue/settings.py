@@ -50,6 +50,8 @@ class Settings(BaseSettings):
     # SQS hides a message for 12 hours at most.
     visibility_s: float = Field(default=15.0, ge=1, le=43_200, allow_inf_nan=False)
     grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
+    # 0: whenever a trial offers its state.
+    checkpoint_s: float = Field(default=30.0, ge=0, le=86_400, allow_inf_nan=False)
 
     sqs_region: str | None = None
     sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,40}$")

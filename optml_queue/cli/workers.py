@@ -62,9 +62,9 @@ def worker(
 ) -> None:
     """Run workers and the control process in the foreground, and start again those that end.
 
-    Broker, store and archive come from OPTML_BROKER_URL, OPTML_STORE_URL and OPTML_ARCHIVE_URL. SIGTERM lets the
-    running trials finish for as long as OPTML_GRACE_S says, then hands them back to the queue. Users' programs and
-    commands run only where OPTML_ALLOW_PROGRAMS is true.
+    Broker, store and archive come from OPTML_BROKER_URL, OPTML_STORE_URL and OPTML_ARCHIVE_URL. SIGTERM hands
+    running trials that keep checkpoints back to the queue at once, and others when they have not finished within
+    OPTML_GRACE_S. Users' programs and commands run only where OPTML_ALLOW_PROGRAMS is true.
 
     Examples
       OPTML_BROKER_URL=redis://host:6379/0 optml worker

@@ -13,6 +13,7 @@ from kombu.connection import Connection
 from optml_queue.broker import celery_config
 from optml_queue.settings import Settings, settings
 from optml_queue.store import Store
+from optml_queue.worker.ending import Ending
 from optml_queue.worker.heartbeat import Heartbeat
 from optml_queue.worker.memory import OomWatch
 from optml_queue.worker.tasks import TrialTask
@@ -48,8 +49,9 @@ class Application(Celery):  # type: ignore[misc]  # celery has no types
         self.conf.update(celery_config(settings.broker, settings.resource_class))
         self.conf.result_backend = "optml_queue.worker.backend:StoreBackend"
         self.register_task(TrialTask())
-        self.steps["worker"].update({Heartbeat, WakeOnSignal})
+        self.steps["worker"].update((Heartbeat, WakeOnSignal))
         self.oom_watch = OomWatch()
+        self.ending = Ending()  # each worker makes one of its own: see Heartbeat
         self._stores: dict[int, Store] = {}
 
     @property

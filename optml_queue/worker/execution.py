@@ -23,10 +23,12 @@ from optml_queue.spec import Algorithm, Code, Spec
 from optml_queue.store import Assignment, Declined, Store
 from optml_queue.trial import Reason, TrialResult, TrialState, digest
 from optml_queue.worker.capture import Capture, end_of
+from optml_queue.worker.ending import Ending
 from optml_queue.worker.keeping import Keeping
 from optml_queue.worker.message import TrialCall
 from optml_queue.worker.patience import patiently
 from optml_queue.worker.recent import Finished, RecentResults
+from optml_queue.worker.timetable import Timetable
 from optml_queue.worker.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -43,14 +45,21 @@ class Execution:
     """What a child process keeps between attempts: the store's client, specs, data (see `optml_queue.data`).
 
     `folder` is its place on this machine, `capture` what its trials write; None where there is no such place.
-    `threads` is this worker's part of the machine's cores.
+    `threads` is this worker's part of the machine's cores, `ending` what its main process says of its end.
     """
 
     def __init__(
-        self, settings: Settings, store: Store, folder: Path | None, capture: Capture | None, threads: int = 1
+        self,
+        settings: Settings,
+        store: Store,
+        folder: Path | None,
+        capture: Capture | None,
+        threads: int = 1,
+        ending: Ending | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
+        self.ending = ending or Ending()
         self.folder = folder
         self.capture = capture
         self.threads = threads
@@ -115,6 +124,10 @@ class Execution:
         """The name of the metric that trials of an experiment report."""
         return self._spec(experiment).metric
 
+    def timetable(self) -> Timetable:
+        """When the checkpoints of an attempt that begins now are due."""
+        return Timetable(self._settings.checkpoint_s, self.ending)
+
     def keep(self, finished: Finished) -> None:
         """Remember a result that the store accepted, in case it forgets it."""
         self._recent.keep(finished)
@@ -145,6 +158,7 @@ class Attempt:
         self._last_order = Order.OK
         self._asked_at = time.monotonic()
         self._last_value: float | None = None
+        self._timetable = execution.timetable()
 
     def run(self) -> str:
         """Train and tell the store what came of it."""
@@ -158,7 +172,8 @@ class Attempt:
             order=self._order,
             on_log=self._log,
             on_checkpoint=self._keep_checkpoint,
-            on_restore=lambda: self._keeping.restore(),
+            checkpoint_is_due=self._timetable.is_due,
+            on_restore=self._restore,
             on_artifact=lambda path: self._keeping.artifact(path),
             scratch_root=self._execution.folder,
             threads=self._execution.threads,
@@ -205,7 +220,8 @@ class Attempt:
             case Order.CANCEL:
                 return self._release(Reason.CANCELLED, failed=False)
             case Order.RELEASE | Order.OK:
-                return self._release(Reason.RELEASED, failed=False)
+                said = "the worker was told to end" if self._execution.ending.has_begun() else ""
+                return self._release(Reason.RELEASED, failed=False, error=said)
             case Order.ABORT:
                 return "aborted: the trial is no longer this worker's"
         assert_never(order)
@@ -253,7 +269,16 @@ class Attempt:
         return patiently(move, f"a checkpoint of trial {self._number}")
 
     def _keep_checkpoint(self, state: Mapping[str, Any]) -> Order:
-        return self._keeping.checkpoint(state)
+        order = self._keeping.checkpoint(state)
+        self._timetable.note()
+        if order is Order.OK and self._execution.ending.has_begun():
+            return Order.RELEASE  # another worker's attempt goes on from here
+        return order or Order.OK
+
+    def _restore(self) -> dict[str, Any] | None:
+        # Most attempts are first ones: for them no archive is opened.
+        is_first = not self._assignment.checkpoint and "_keeping" not in self.__dict__
+        return None if is_first else self._keeping.restore()
 
     def _keep_output(self) -> str:
         """Keep what the attempt wrote, if it did; the end of it."""
@@ -296,5 +321,5 @@ def execution_of(app: Application, worker: str) -> Execution:
     except OSError as error:
         # A file system that may only be read is no reason to train nothing.
         logger.warning("the output of trials is not kept: %s: %s", error.filename, error.strerror)
-        return Execution(app.settings, app.store, None, None, app.threads)
-    return Execution(app.settings, app.store, folder, capture, app.threads)
+        return Execution(app.settings, app.store, None, None, app.threads, app.ending)
+    return Execution(app.settings, app.store, folder, capture, app.threads, app.ending)

@@ -28,6 +28,7 @@ from optml_queue.errors import UnreachableError
 from optml_queue.store import Store
 from optml_queue.trial import Reason
 from optml_queue.worker.capture import STALLED_BYTES, cut
+from optml_queue.worker.ending import Ending
 from optml_queue.worker.message import TrialCall
 from optml_queue.worker.request import TrialRequest
 from optml_queue.worker.workspace import sweep
@@ -48,9 +49,11 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, _worker: Any, **_: Any) -> None:
+    def __init__(self, worker: Any, **_: Any) -> None:
         self._pulse: Pulse | None = None
         self._signals = 0
+        # Steps are made before any of them starts: the children that the pool forks share this one.
+        self._ending = worker.app.ending = Ending()
 
     def start(self, worker: Any) -> None:
         """Begin to beat."""
@@ -69,8 +72,9 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no
             self._pulse.end_within(worker.app.settings.grace_s)
 
     def _heed(self, **_: Any) -> None:
-        """A signal to stop. The second one takes the grace away."""
+        """A signal to stop: a trial that keeps checkpoints ends at the next one. The second takes the grace away."""
         self._signals += 1
+        self._ending.begin()
         if self._signals > 1 and self._pulse is not None:
             self._pulse.end_now()
 

@@ -223,6 +223,17 @@ class TestCheckpoint:
         store.finish(X, 0, "t1", result())
         assert store.checkpoint(X, 0, "t1", "late") is Order.ABORT
 
+    def test_a_retry_goes_on_from_it(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.checkpoint(X, 0, "t1", self.KEY)
+        assert store.release(X, 0, "t1", "error", failed=True) == "failed"
+        for attempt in (2, 3):  # one that fails before it keeps another leaves it as it was
+            assert store.retry(X, [0]) == 1
+            [again] = store.claim(store.experiment(X), workers=1)
+            assert begin(store, again.generation, token=f"t{attempt}") == Assignment(attempt, params(0), 0, self.KEY)
+            assert store.release(X, 0, f"t{attempt}", "error", failed=True) == "failed"
+
     def test_carries_orders(self, store: Store) -> None:
         [generation] = published(store)
         begin(store, generation)

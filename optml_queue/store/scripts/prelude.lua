@@ -14,6 +14,7 @@
 --   <x>:rank            zset    complete trials, best first
 --   <x>:in:<state>      zset    finished trials of every other state, by number
 --   <x>:attempts:<n>    list    attempts that ended without a result
+--   <x>:checkpoints     hash    failed or cancelled trial -> key of its last checkpoint, from where a retry goes on
 --   optml:leases        zset    "<id>|<n>"; score: end of the lease (ms)
 --   optml:active        zset    experiments that are not over
 --   optml:wanted        zset    experiments that wait for `advance`
@@ -131,7 +132,7 @@ end
 -- A trial reaches a terminal state: its live record becomes a finished one. `metrics`, `reason` and `error` are JSON.
 local function conclude(x, n, state, metrics, reason, error)
   local key = x .. ':t:' .. n
-  local t = redis.call('HMGET', key, 's', 'seed', 'p', 'a', 'w', 'q', 'b')
+  local t = redis.call('HMGET', key, 's', 'seed', 'p', 'a', 'w', 'q', 'b', 'c')
   local now = now_ms()
   local begun = (t[7] and t[7] ~= '') and t[7] or 'null'
   local record = table.concat({
@@ -158,6 +159,9 @@ local function conclude(x, n, state, metrics, reason, error)
     end
   else
     redis.call('ZADD', x .. ':in:' .. state, n, n)
+  end
+  if t[8] and (state == 'failed' or state == 'cancelled') then
+    redis.call('HSET', x .. ':checkpoints', n, t[8])
   end
   if state == 'failed' then
     give_up_if_hopeless(x)

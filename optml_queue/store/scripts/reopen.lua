@@ -1,5 +1,6 @@
 -- KEYS: x. ARGV: number, record as it was read, state, params, digest, seed, attempts, … six of each trial after its number.
--- Puts failed and cancelled trials back in line with a fresh count of failures. Returns how many.
+-- Puts failed and cancelled trials back in line with a fresh count of failures; they go on from their last checkpoints.
+-- Returns how many.
 local x = KEYS[1]
 local now = int(now_ms())
 local reopened = 0
@@ -10,6 +11,11 @@ for i = 1, #ARGV, 7 do
     redis.call('ZREM', x .. ':in:' .. state, n)
     redis.call('HSET', x .. ':t:' .. n, 's', 'queued', 'p', ARGV[i + 3], 'd', ARGV[i + 4], 'seed', ARGV[i + 5],
       'g', 0, 'a', ARGV[i + 6], 'f', 0, 'r', 0, 'q', now)
+    local checkpoint = redis.call('HGET', x .. ':checkpoints', n)
+    if checkpoint then
+      redis.call('HSET', x .. ':t:' .. n, 'c', checkpoint)
+      redis.call('HDEL', x .. ':checkpoints', n)
+    end
     redis.call('RPUSH', x .. ':fresh', n)
     count(x, state, -1)
     count(x, 'queued', 1)
