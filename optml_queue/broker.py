@@ -1,17 +1,17 @@
 """The broker: Redis/Valkey or Amazon SQS, as Celery is told of it.
 
-The queue is only transport: whatever a broker loses or repeats, the store puts right. So messages may be redelivered
-after seconds, and a heartbeat extends the time of those being worked on.
+The queue is only transport: whatever a broker loses or repeats, the store puts right. So no message in Redis is kept
+until it is acknowledged, and those that SQS keeps may come again after seconds; a heartbeat extends the time of the
+ones being worked on.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from optml_queue.errors import SettingsError, UnreachableError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:  # the clients' libraries are imported when a broker is spoken
     from kombu.message import Message
 
 QUEUE_PREFIX = "optml-"
-UNACKED, UNACKED_INDEX, UNACKED_MUTEX = "optml.unacked", "optml.unacked_index", "optml.unacked_mutex"
 REDIS_TRANSPORT = "optml_queue.worker.transport:Transport"
 SQS_TRANSPORT = "optml_queue.worker.sqs_transport:Transport"
 CONNECT_LIMIT_S = 5.0
@@ -34,8 +33,8 @@ RESOURCE_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 class Broker:
     """Where messages go.
 
-    `visibility_s` is how long a delivered message may stay unacknowledged before it is
-    delivered again. The others are SQS's; `tls` None means yes, except on loopback.
+    All but the URL is SQS's. `visibility_s` is how long a delivered message may stay unacknowledged before it is
+    delivered again; `tls` None means yes, except on loopback.
     """
 
     url: str
@@ -91,23 +90,18 @@ def celery_config(broker: Broker, resource_class: str = "default") -> dict[str, 
         "broker_heartbeat": 0,
         "worker_enable_remote_control": not broker.is_sqs,
     }
-    return config | (_sqs_config(broker) if broker.is_sqs else _redis_config(broker))
+    return config | (_sqs_config(broker) if broker.is_sqs else _redis_config())
 
 
-def _redis_config(broker: Broker) -> dict[str, Any]:
+def _redis_config() -> dict[str, Any]:
     return {
         "broker_transport": REDIS_TRANSPORT,
         # Kombu's credit drifts after reconnects, and a worker would then hoard messages before its busy child.
         "worker_disable_prefetch": True,
         "broker_transport_options": {
-            "visibility_timeout": broker.visibility_s,
-            "unacked_restore_interval": 2,
-            "unacked_restore_throttle": 1,
-            # Names of our own: another application on the same database must not have its messages taken back.
-            "unacked_key": UNACKED,
-            "unacked_index_key": UNACKED_INDEX,
-            "unacked_mutex_key": UNACKED_MUTEX,
-            "unacked_mutex_expire": 10,
+            # A delivered message is gone: kombu's copies of those not yet acknowledged would cost a quarter of a short
+            # trial's time, and the store publishes again what was lost with a worker.
+            "ack_emulation": False,
             "priority_steps": [0],
             "socket_connect_timeout": CONNECT_LIMIT_S,
             "socket_timeout": 10.0,
@@ -208,46 +202,22 @@ def empty_queues(broker: Broker) -> None:
 
     try:
         with redis_client(broker, timeout_s=CONNECT_LIMIT_S) as client:
-            client.delete(UNACKED, UNACKED_INDEX, UNACKED_MUTEX, *client.scan_iter(match=f"{QUEUE_PREFIX}*"))
+            queues = list(client.scan_iter(match=f"{QUEUE_PREFIX}*"))
+            if queues:
+                client.delete(*queues)
     except redis.RedisError as error:
         raise UnreachableError("broker", broker.url, cause_of(error)) from None
 
 
-class Visibility(Protocol):
-    """Keeps messages that are being worked on from being delivered again."""
-
-    def extend(self, messages: Sequence[Message]) -> None:
-        """Hide `messages` for another `visibility_s` from now. Raises UnreachableError."""
-
-
-class RedisVisibility:
-    """Moves the messages' times in kombu's index of unacknowledged messages."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._client = redis_client(broker, timeout_s=2.0)
-
-    def extend(self, messages: Sequence[Message]) -> None:
-        import redis
-
-        # Kombu compares with the workers' clocks. XX: a message acknowledged meanwhile must not come back.
-        times = {message.delivery_tag: time.time() for message in messages}
-        if not times:
-            return
-        try:
-            self._client.zadd(UNACKED_INDEX, times, xx=True)
-        except redis.RedisError as error:
-            raise UnreachableError("the broker", self._broker.url, cause_of(error)) from None
-
-
 class SqsVisibility:
-    """Changes the visibility of each message, which starts anew from now."""
+    """Keeps messages that are being worked on from being delivered again."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._client: Any = None
 
     def extend(self, messages: Sequence[Message]) -> None:
+        """Hide `messages` for another `visibility_s` from now. Raises UnreachableError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         for message in messages:
@@ -265,8 +235,3 @@ class SqsVisibility:
                 continue  # acknowledged or expired meanwhile: the store decides whose the trial is
             except BotoCoreError as error:
                 raise UnreachableError("the broker", self._broker.url, cause_of(error)) from None
-
-
-def open_visibility(broker: Broker) -> Visibility:
-    """What extends the visibility of messages on this broker."""
-    return SqsVisibility(broker) if broker.is_sqs else RedisVisibility(broker)

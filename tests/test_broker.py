@@ -9,7 +9,7 @@ from optml_queue.broker import Broker, celery_config, queue_name
 from optml_queue.errors import SettingsError
 from optml_queue.worker.transport import is_message
 
-REDIS = Broker("redis://:secret@host:6379/0", visibility_s=7.5)
+REDIS = Broker("redis://:secret@host:6379/0")
 SQS = Broker("sqs://key:secret@127.0.0.1:9324//", visibility_s=7.5, region="eu-west-1", queue_prefix="team-")
 
 
@@ -25,11 +25,9 @@ def test_messages_are_json_taken_one_at_a_time_and_acknowledged_late(broker: Bro
     assert not config["worker_cancel_long_running_tasks_on_connection_loss"]
 
 
-def test_redis_has_keys_of_its_own_and_remote_control() -> None:
+def test_redis_keeps_no_copies_of_messages_and_has_remote_control() -> None:
     config = celery_config(REDIS)
-    options = config["broker_transport_options"]
-    assert options["visibility_timeout"] == 7.5
-    assert all(options[key].startswith("optml.") for key in ("unacked_key", "unacked_index_key", "unacked_mutex_key"))
+    assert config["broker_transport_options"]["ack_emulation"] is False
     assert config["worker_enable_remote_control"]
 
 

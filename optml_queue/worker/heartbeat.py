@@ -1,8 +1,8 @@
 """The heartbeat: the main process beats for its child.
 
 A thread in the child would stall whenever C code holds the interpreter; one in the main process does not. It extends
-the attempt's lease and the message's visibility, carries orders back, and hands the trial back when the worker is
-told to end and the grace is over.
+the attempt's lease and, on SQS, the message's visibility, carries orders back, and hands the trial back when the
+worker is told to end and the grace is over.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from celery import bootsteps
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
-from optml_queue.broker import open_visibility
+from optml_queue.broker import SqsVisibility
 from optml_queue.driver import Order
 from optml_queue.errors import UnreachableError
 from optml_queue.store import Store
@@ -93,7 +93,7 @@ class Pulse(threading.Thread):
         self._settings = app.settings
         # A client of its own, without retries: a beat that comes late is worth less than the next one.
         self._store = Store.from_url(app.settings.store, retries=0)
-        self._visibility = open_visibility(app.settings.broker)
+        self._visibility = SqsVisibility(app.settings.broker) if app.settings.broker.is_sqs else None
         self._worker = worker
         self._classes = classes_of(app.amqp.queues.consume_from)
         self._facts = _facts()
@@ -152,7 +152,8 @@ class Pulse(threading.Thread):
                 self._obey(request, self._store.beat(call.experiment, call.number, token, self._settings.lease_s))
             for request, _, _ in running:
                 cut(request.workspace().folder, STALLED_BYTES)
-            self._visibility.extend([request.message for request, _, _ in running])
+            if self._visibility is not None:
+                self._visibility.extend([request.message for request, _, _ in running])
             self._app.oom_watch.look()
             self._tell_of_worker(running)
             self._said_unreachable = False

@@ -1,6 +1,6 @@
 """Kombu's Redis transport, quicker and harder to kill.
 
-- One redis client a channel: kombu makes a new one for every append and acknowledgement, a fifth of a worker's time.
+- One redis client a channel: kombu makes a new one for every command.
 - A channel that is closed twice while the server is away raises a connection error, which Celery answers by
   connecting again, instead of an AttributeError, which ends the worker.
 - A message that is not one is dropped and said, instead of ending the worker.
@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 class Channel(kombu_redis.Channel):
     """A channel that keeps its client for commands."""
 
+    # What a channel has in hand at its end is the store's to publish again. Kombu would put it back, and, should that
+    # fail, write it to a file.
+    do_restore = False
     _commands: redis.Redis | None = None
 
     @contextmanager

@@ -62,11 +62,18 @@ def clear_all(cache_dir: Path, worker: str) -> None:
 
 def sweep(cache_dir: Path) -> None:
     """Clear the folders of processes whose workers died with them, so that nobody else will."""
-    for folder in (cache_dir / FOLDER).glob("*/*-*"):
+    for folder in _folders(cache_dir):
         main_pid, _, pid = folder.name.partition("-")
         if main_pid.isdecimal() and pid.isdecimal() and not _is_alive(int(main_pid)) and _is_unlocked(folder / LOCK):
             logger.info("clearing what %s, process %s, left behind", folder.parent.name, pid)
             Workspace(cache_dir, folder.parent.name, int(main_pid), int(pid)).clear()
+
+
+def _folders(cache_dir: Path) -> list[Path]:
+    try:
+        return list((cache_dir / FOLDER).glob("*/*-*"))
+    except FileNotFoundError:  # another worker swept one away meanwhile
+        return []
 
 
 def _is_alive(pid: int) -> bool:
