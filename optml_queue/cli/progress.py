@@ -51,7 +51,7 @@ class Total:
 
 def total_of(experiment: Experiment) -> Total:
     """How many trials an experiment will have, counted where that takes no time."""
-    if experiment.exhausted or experiment.is_over:
+    if experiment.is_total_known:
         return Total(experiment.total)
     from optml_queue.experiments import plan_of
 
@@ -204,8 +204,7 @@ class Follower:
         return self._lacks_workers
 
     def _total(self, record: Experiment) -> Total:
-        known = record.exhausted or record.is_over
-        return Total(record.total) if known else self.total
+        return Total(record.total) if record.is_total_known else self.total
 
     def _read_finished(self, record: Experiment) -> None:
         goal = Goal(record.goal)

@@ -325,7 +325,8 @@ class TestFinish:
         before = store.experiment(X), store.trials(X, [0])
         assert store.finish(X, 0, "t1", result(0.9)) == "duplicate"
         assert store.finish(X, 0, "t9", result(0.9)) == "duplicate"
-        assert (store.experiment(X), store.trials(X, [0])) == before
+        assert store.experiment(X).events == {"duplicate results": 2}
+        assert (replace(store.experiment(X), events={}), store.trials(X, [0])) == before
 
     def test_refused_from_another_token_while_one_runs(self, store: Store) -> None:
         [generation] = published(store)
