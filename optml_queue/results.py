@@ -356,6 +356,19 @@ class ArchiveSource:
         self._record(experiment)
         return [attempt for of, attempt in self.all_attempts(experiment) if of == number]
 
+    def recoveries(self, experiment: str) -> list[float]:
+        """Seconds from the loss of each attempt to the begin of the next, by the trials' numbers."""
+        by_trial: dict[int, list[Attempt]] = {}
+        for number, attempt in self.all_attempts(experiment):
+            by_trial.setdefault(number, []).append(attempt)
+        found = []
+        for trial in self.trials(experiment, [n for n in by_trial if any(a.reason == "lost" for a in by_trial[n])]):
+            ended = by_trial[trial.number]
+            begins = [*(attempt.started_at for attempt in ended[1:]), trial.started_at]
+            pairs = zip(ended, begins, strict=True)
+            found += [begun - a.ended_at for a, begun in pairs if a.reason == "lost" and begun and begun >= a.ended_at]
+        return found
+
     def logs(self, experiment: str, number: int, start: int = 0) -> list[str]:
         """The lines kept with a trial, from line `start` on."""
         self._record(experiment)

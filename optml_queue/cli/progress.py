@@ -76,6 +76,7 @@ class Snapshot:
     failure: Trial | None = None
     elapsed_s: float = 0.0
     pausing: bool = False
+    stopping: bool = False
     lacks_workers: str = ""
 
     @property
@@ -186,6 +187,7 @@ class Follower:
             failure=self.failure,
             elapsed_s=now - self._began_at,
             pausing=self.pausing,
+            stopping=record.ending == "stopped",
             lacks_workers=self._missing_class(record, now),
         )
 
@@ -258,6 +260,8 @@ def _outlook(snapshot: Snapshot) -> str:
         return "pausing (Ctrl-C again leaves now)"
     if snapshot.state == "paused":
         return "paused"
+    if snapshot.stopping:
+        return "stops when these have ended"
     if snapshot.lacks_workers:
         return f"waiting for a worker of class {snapshot.lacks_workers}"
     if snapshot.eta_s is None:

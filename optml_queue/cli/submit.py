@@ -136,8 +136,7 @@ def create(connection: Connection, spec: Spec, experiment: str | None) -> str:
 
     store, archive = connection.store, open_archive(connection.archive_url)
     id_ = experiments.submit(store, archive, spec, experiment=experiment, cache_dir=settings().cache_dir)
-    if store.experiment(id_).state == "paused":
-        store.resume(id_)
+    store.resume(id_)
     return id_
 
 
