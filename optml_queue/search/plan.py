@@ -84,7 +84,8 @@ class Segment:
     """A run of trial numbers from `first` on: the points of a searcher, each with the seeds.
 
     It ends before `until`, and with its searcher when that is None. `draws` names a search of random draws, "" for any
-    other: two of the same name draw the same point at the same index.
+    other: two of the same name draw the same point at the same index. `extends` is how many of the plan's segments, its
+    first, belong to earlier searches.
     """
 
     first: int
@@ -92,6 +93,7 @@ class Segment:
     seeds: tuple[int, ...] = (0,)
     until: int | None = None
     draws: str = ""
+    extends: int = 0
 
     @cached_property
     def end(self) -> int:
@@ -109,14 +111,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Plan:
-    """The trials of an experiment. `max_trials` counts real ones, lowest numbers first; None is all.
-
-    The first `extended` segments belong to searches that were extended: their trials exist.
-    """
+    """The trials of an experiment. `max_trials` counts real ones, lowest numbers first; None is all."""
 
     segments: tuple[Segment, ...]
     max_trials: int | None = None
-    extended: int = 0
 
     @cached_property
     def end(self) -> int:
@@ -127,7 +125,7 @@ class Plan:
     @cached_property
     def gapless(self) -> bool:
         """Whether every number has a trial."""
-        return not self.extended and all(segment.searcher.gapless for segment in self.segments)
+        return not self.segments[-1].extends and all(segment.searcher.gapless for segment in self.segments)
 
     def __iter__(self) -> Iterator[PlannedTrial]:
         """Every trial, in the order of numbers."""
@@ -186,7 +184,7 @@ class Plan:
 
         It is an upper bound when conditions would have to be tried on more than `limit` points.
         """
-        if self.extended:
+        if self.segments[-1].extends:
             return self._count_extended()
         counts = [(*segment.searcher.count(limit), len(segment.seeds)) for segment in self.segments]
         total = sum(count * seeds for count, _, seeds in counts)
@@ -209,9 +207,9 @@ class Plan:
             return []
         first = segment.first + index * len(segment.seeds)
         tried = [(first + i, point, segment.seeds[i]) for i in seeds]
-        if place < self.extended or not self.extended:
+        if not segment.extends:
             return tried
-        earlier = self.segments[: self.extended]
+        earlier = self.segments[: segment.extends]
         return [each for each in tried if not any(other.has(point, each[2], index, segment.draws) for other in earlier)]
 
     def _count_extended(self) -> tuple[int, bool]:
@@ -256,16 +254,16 @@ def segments(spec: Spec) -> Plan:
     found: list[Segment] = []
     first = 0
     for search in spec.earlier:
-        found += _segments(search, first)
+        found += _segments(search, first, len(found))
         first = search.until or 0
-    extended = len(found)
-    return Plan((*found, *_segments(spec.search, first)), spec.max_trials, extended)
+    return Plan((*found, *_segments(spec.search, first, len(found))), spec.max_trials)
 
 
-def _segments(search: Search, first: int) -> list[Segment]:
+def _segments(search: Search, first: int, extends: int) -> list[Segment]:
     listed = first + len(search.points) * len(search.seeds)
-    parts = [Segment(first, ExplicitPoints(search.points), search.seeds, search.until)] if search.points else []
-    parts.append(Segment(listed, _searcher(search), search.seeds, search.until, _draws(search)))
+    points = Segment(first, ExplicitPoints(search.points), search.seeds, search.until, extends=extends)
+    rest = Segment(listed, _searcher(search), search.seeds, search.until, _draws(search), extends)
+    parts = [points, rest] if search.points else [rest]
     return [part for part in parts if part.until is None or part.first < part.until]
 
 
