@@ -127,17 +127,20 @@ def _is_stored(store: Store, experiment: str) -> bool:
 
 def _record_of(store: Store, archive: Archive, experiment: str) -> Experiment | None:
     """What store or archive know of an experiment."""
-    for source in (store, ArchiveSource(archive)):
+    for read in (store.experiment, ArchiveSource(archive).record):
         try:
-            return source.experiment(experiment)
+            return read(experiment)
         except NotFoundError:
             continue
     return None
 
 
 def _refuse_another(known: Experiment, submission: Submission) -> None:
-    """Raises InputError when an experiment has another spec than the one that is submitted under its id."""
-    if known.spec == submission.spec:
+    """Raises InputError when an experiment has another spec than the one that is submitted under its id.
+
+    What an extended one had before is not in the file that it was extended by.
+    """
+    if submission.spec in (known.spec, replace(Spec.from_json(known.spec), earlier=()).to_json()):
         return
     advice = f"choose another --id, or `optml rm {known.id}` first; `optml extend {known.id} SPEC` adds trials to it"
     raise InputError(f"experiment {known.id!r} exists with another spec; {advice}")

@@ -17,6 +17,7 @@ from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState, RestoredTrial, Store, Submission
 from optml_queue.trial import TERMINAL_STATES, Trial
 
+RESTORED = "restored from the archive"  # the reason why such an experiment is paused
 BATCH = 500  # records that one script writes
 _NUMBERS = 1_000  # of the plan, taken in one go
 _CHECKPOINT = re.compile(r"/checkpoints/(\d+)/(\d+)-(\d+)\.npz$")
@@ -141,7 +142,7 @@ def _as_it_stands(record: Experiment, *, is_whole: bool) -> Experiment:
     """The record with the state in which the experiment comes back."""
     if record.state is ExperimentState.STOPPED or (record.is_over and is_whole):
         return record
-    return replace(record, state=ExperimentState.PAUSED, reason="restored from the archive", finished_at=None)
+    return replace(record, state=ExperimentState.PAUSED, reason=RESTORED, finished_at=None)
 
 
 def _batches(items: Iterable[_Item]) -> Iterator[list[_Item]]:

@@ -644,8 +644,7 @@ class TestOrders:
 class TestBackOff:
     def waits_s(self, store: Store, reason: str, failures: int) -> list[float]:
         """How long the trial waited after each failure."""
-        policy = {"max_attempts": 9, "retry_on": ("error", "lost"), "backoff_s": 2.0, "max_backoff_s": 5.0}
-        [generation] = published(store, **policy)
+        [generation] = published(store, max_attempts=9, retry_on=("error", "lost"), backoff_s=2.0, max_backoff_s=5.0)
         found = []
         for turn in range(failures):
             begin(store, generation, token=f"t{turn}")

@@ -305,6 +305,15 @@ class TestExtend:
         assert written == Spec.from_json(store.spec(X))
         assert len(written.earlier) == 1
 
+    def test_submitting_the_longer_spec_under_its_id_goes_on(self, store: Store, archive: Archive) -> None:
+        submitted(store, archive)
+        claimed(store)
+        experiments.extend(store, archive, X, spec(*LONGER))
+        assert experiments.submit(store, archive, spec(*LONGER), experiment=X) == X
+        with pytest.raises(InputError, match="exists with another spec"):
+            submitted(store, archive)
+        assert store.experiment(X).extensions == 1
+
     def test_twice_changes_nothing_more(self, store: Store, archive: Archive) -> None:
         submitted(store, archive)
         once = experiments.extend(store, archive, X, spec(*LONGER))
