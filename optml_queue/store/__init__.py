@@ -1,7 +1,7 @@
 """The store: experiments, trials and workers in Redis or Valkey."""
 
 from optml_queue.store.experiment import Experiment, ExperimentState, Submission
-from optml_queue.store.records import Assignment, Declined, NewTrial, Publication, WorkerInfo
+from optml_queue.store.records import Assignment, Declined, NewTrial, Publication, RestoredTrial, WorkerInfo
 from optml_queue.store.store import Store
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "ExperimentState",
     "NewTrial",
     "Publication",
+    "RestoredTrial",
     "Store",
     "Submission",
     "WorkerInfo",

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ASK_S = 0.5  # a driver may ask `should_stop` in its innermost loop; the store is asked this often
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 
 
 class Execution:
@@ -208,9 +207,8 @@ class Attempt:
 
     def _fail(self, reason: Reason, error: str, trace: str) -> str:
         output = self._keep_output()
-        delay_s = min(FIRST_RETRY_S * 2 ** (self._assignment.attempt - 1), LONGEST_RETRY_S)
         logger.info("trial %d of %s: %s: %s", self._number, self._experiment, reason, error)
-        return self._release(reason, failed=True, error=error, trace=trace, output=output, delay_s=delay_s)
+        return self._release(reason, failed=True, error=error, trace=trace, output=output)
 
     def _obey(self, order: Order) -> str:
         match order:
@@ -234,7 +232,6 @@ class Attempt:
         error: str = "",
         trace: str = "",
         output: str = "",
-        delay_s: float = 0.0,
     ) -> str:
         release = partial(
             self._store.release,
@@ -246,7 +243,6 @@ class Attempt:
             error=error,
             traceback=trace,
             output=output,
-            delay_s=delay_s,
         )
         state = patiently(release, f"the end of trial {self._number}")
         return f"{reason}: now {state}; {error}" if error else f"{reason}: now {state}"

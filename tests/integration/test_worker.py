@@ -135,6 +135,22 @@ def test_a_cancelled_trial_that_asks_ends_soon_and_one_that_does_not_is_killed(w
     workers.until(lambda: not Path(f"/proc/{rude}").exists(), "end of the rude process")
 
 
+def test_a_stopped_experiment_lets_its_trials_finish_and_keeps_the_rest(workers: Cluster, marks: Path) -> None:
+    experiment = workers.submit(
+        f"  value: {{min: 1, max: 12, step: 1}}\n  sleep_s: {{value: 1.5}}\n  polite: {{value: true}}\n"
+        f"  marks: {{value: {marks}}}"
+    )
+    workers.marked(marks, "0.1")
+    workers.store.stop(experiment, "enough")
+    record = workers.end(experiment)
+    assert (record.state, record.reason) == (ExperimentState.STOPPED, "enough")
+    assert record.counts[TrialState.COMPLETE] == len(list(marks.iterdir())) < 12
+    workers.until(lambda: workers.store.experiment(experiment).is_consolidated, "archived experiment")
+    workers.store.resume(experiment)
+    assert workers.end(experiment).counts[TrialState.COMPLETE] == 12
+    assert [trial.attempts for trial in workers.trials(experiment)] == [1] * 12
+
+
 def test_celery_reads_results_from_the_store(workers: Cluster, server: ValkeyServer) -> None:
     app = Application(read_settings({"OPTML_BROKER_URL": server.url}))
     done = workers.submit("  value: {value: 3.0}\n  fails: {values: [0, 9]}")
