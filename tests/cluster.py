@@ -104,6 +104,11 @@ class Cluster:
     def start(self) -> None:
         """Start the supervisor and wait until its workers beat."""
         before = set(self.mains())
+        self.launch()
+        self.until(lambda: len(self.mains().keys() - before) >= self._processes, "workers that beat")
+
+    def launch(self) -> None:
+        """Start the supervisor, which its broker may know nothing of yet."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPTML_")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -113,7 +118,6 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,  # all that it starts stay in it, and can be found
             )
-        self.until(lambda: len(self.mains().keys() - before) >= self._processes, "workers that beat")
 
     def _places(self) -> dict[str, str]:
         archive, cache = str(self.folder / "archive"), str(self.folder / "cache")
