@@ -110,8 +110,12 @@ def _redis_config(broker: Broker) -> dict[str, Any]:
             "unacked_mutex_expire": 10,
             "priority_steps": [0],
             "socket_connect_timeout": CONNECT_LIMIT_S,
-            "socket_timeout": 10.0,
+            # All that is waited for like this is answered at once by a server that is there.
+            "socket_timeout": max(1.0, broker.visibility_s / 5),
             "socket_keepalive": True,
+            # How often kombu looks whether the server still answers: a worker that waits for a message sends nothing,
+            # and would never learn that a router between them has forgotten the connection.
+            "health_check_interval": broker.visibility_s / 3,
         },
     }
 

@@ -91,13 +91,16 @@ def write_algorithm(folder: Path) -> Path:
 class Cluster:
     """A supervisor process, the store it uses, and what a test wants to know of both."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, processes: int) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, processes: int, store_url: str | None = None
+    ) -> None:
         self.environment = dict(environment)
         self.folder = folder
         self.algorithm = write_algorithm(folder)
         self.log = folder / "workers.log"
         self.archive_url = environment.get("OPTML_ARCHIVE_URL", str(folder / "archive"))
-        self.store = Store.from_url(environment.get("OPTML_STORE_URL", environment["OPTML_BROKER_URL"]), retries=20)
+        theirs = environment.get("OPTML_STORE_URL", environment["OPTML_BROKER_URL"])
+        self.store = Store.from_url(store_url or theirs, retries=20)
         self._processes = processes
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -201,9 +204,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(environment: Mapping[str, str], folder: Path, processes: int = 2) -> Iterator[Cluster]:
-    """Running workers, stopped on leaving."""
-    running = Cluster(environment, folder, processes)
+def cluster(
+    environment: Mapping[str, str], folder: Path, processes: int = 2, store_url: str | None = None
+) -> Iterator[Cluster]:
+    """Running workers, stopped on leaving. `store_url` is the way to their store that is the test's own."""
+    running = Cluster(environment, folder, processes, store_url)
     running.start()
     try:
         yield running

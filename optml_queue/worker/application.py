@@ -20,6 +20,7 @@ from optml_queue.worker.tasks import TrialTask
 from optml_queue.worker.turns import Note, Turns
 from optml_queue.worker.wakeup import WakeOnSignal
 
+SHORTEST_TIMEOUT_S = 3.0  # the control process waits for news for a second
 RETRIES = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 5.0}
 
 
@@ -78,8 +79,13 @@ class Application(Celery):  # type: ignore[misc]  # celery has no types
         """This process's store, made at its first use: a connection must not be shared across a fork."""
         pid = os.getpid()
         if pid not in self._stores:
-            self._stores = {pid: Store.from_url(self.settings.store)}
+            self._stores = {pid: Store.from_url(self.settings.store, timeout_s=self._store_timeout_s)}
         return self._stores[pid]
+
+    @property
+    def _store_timeout_s(self) -> float:
+        # A call that goes unanswered is made again over a new connection, while the lease still holds.
+        return max(SHORTEST_TIMEOUT_S, self.settings.lease_s / 2)
 
 
 @cache

@@ -95,8 +95,9 @@ class Pulse(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self._app = app
         self._settings = app.settings
-        # A client of its own, without retries: a beat that comes late is worth less than the next one.
-        self._store = Store.from_url(app.settings.store, retries=0)
+        # A client of its own, without retries: a beat that comes late is worth less than the next one, which goes over
+        # a new connection, and comes before the lease has run out.
+        self._store = Store.from_url(app.settings.store, retries=0, timeout_s=app.settings.lease_s / 4)
         self._visibility = open_visibility(app.settings.broker)
         self._worker = worker
         self._classes = classes_of(app.amqp.queues.consume_from)
