@@ -84,7 +84,7 @@ class Transport(kombu_redis.Transport):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.cycle = Poller()
+        self.cycle = Poller()  # type: ignore[assignment]  # declared as what kombu's simpler transports have
 
     def _deliver(self, message: Any, queue: str) -> None:
         if not is_message(message):

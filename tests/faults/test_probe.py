@@ -19,7 +19,7 @@ from tests.valkey_server import ValkeyServer, valkey_server
 pytestmark = pytest.mark.faults
 
 TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "1.2", "OPTML_VISIBILITY_S": "1.5", "OPTML_GRACE_S": "2"}
-WEDGED_S = 2.5
+WEDGED_S = 1.5  # a loop notes once a second that it turns
 CHECK = f"""
 import sys
 from optml_queue.cli.main import main
@@ -61,7 +61,7 @@ def check(cache: Path, verb: str = "worker") -> tuple[int, str]:
 
 
 def test_a_trial_in_c_code_is_no_wedged_worker(workers: Cluster, tmp_path: Path) -> None:
-    experiment = workers.submit(f"  sleep_s: {{value: {2 * WEDGED_S}}}\n  marks: {{value: {tmp_path}}}")
+    experiment = workers.submit(f"  sleep_s: {{value: 2.5}}\n  marks: {{value: {tmp_path}}}")
     workers.marked(tmp_path, "0.1")
     time.sleep(1.5 * WEDGED_S)
     assert check(workers.folder / "cache") == (0, "healthy: 2 workers and the control process")
