@@ -36,6 +36,7 @@ from optml_queue.settings import Settings, settings
 from optml_queue.worker.application import Application
 from optml_queue.worker.control import Control
 from optml_queue.worker.heartbeat import Heartbeat, classes_of
+from optml_queue.worker.pool import TrialPool
 from optml_queue.worker.turns import BEAT, CONTROL, LOOP, SUPERVISOR, TURN_S, Turns
 from optml_queue.worker.workspace import clear_all
 
@@ -269,7 +270,7 @@ def _run_worker(app: Application, name: str, queues: Sequence[str]) -> int:
     worker = app.Worker(
         hostname=f"{name}@{socket.gethostname()}",
         queues=",".join(queues),
-        pool="prefork",
+        pool=TrialPool,
         concurrency=1,
         optimization="fair",
         prefetch_multiplier=1,
