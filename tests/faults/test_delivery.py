@@ -168,9 +168,6 @@ def test_an_archive_that_fails_delays_nothing_but_itself(
             assert_undisturbed(workers, experiment, serial)
 
 
-# Opt-in as long as it is not steady: now and then a worker's main process ends here, and the supervisor replaces it.
-# No trial is lost then; that is what the tests above hold.
-@pytest.mark.soak
 def test_a_worker_outlives_its_child_and_then_its_server(tmp_path: Path) -> None:
     with valkey_server() as server, cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path) as workers:
         serial = serial_results(workers.spec(grid(16)))
