@@ -17,7 +17,7 @@ class Hub:
         self.later.append(callback)
 
 
-class Pool(ChildProcesses):  # type: ignore[misc]  # celery has no types
+class Pool(ChildProcesses):
     """A pool without processes, that notes what it is asked for."""
 
     def __init__(self) -> None:
