@@ -132,7 +132,10 @@ class Pulse(threading.Thread):
 
     def run(self) -> None:
         """Beat until the process ends."""
-        sweep(self._settings.cache_dir)
+        try:
+            sweep(self._settings.cache_dir)
+        except Exception:
+            logger.exception("what other workers left behind stays")
         next_beat = time.monotonic()
         while True:
             now = time.monotonic()

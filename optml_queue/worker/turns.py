@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from optml_queue.worker.workspace import matching
+
 logger = logging.getLogger(__name__)
 
 FOLDER = "turns"
@@ -102,12 +104,12 @@ def scope(cache_dir: Path) -> Path:
 
 def living(cache_dir: Path) -> Iterator[Path]:
     """The folders of the supervisors that run here."""
-    return (folder for folder in sorted(scope(cache_dir).glob("[0-9]*")) if _is_locked(folder / LOCK))
+    return (folder for folder in sorted(matching(scope(cache_dir), "[0-9]*")) if _is_locked(folder / LOCK))
 
 
 def sweep(cache_dir: Path) -> None:
     """Remove the notes of supervisors that are gone, here and in containers that shared the folder."""
-    for folder in (cache_dir / FOLDER).glob("*/[0-9]*"):
+    for folder in matching(cache_dir / FOLDER, "*/[0-9]*"):
         if (folder / LOCK).exists() and not _is_locked(folder / LOCK):
             shutil.rmtree(folder, ignore_errors=True)
 
