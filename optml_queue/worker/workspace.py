@@ -73,7 +73,7 @@ def sweep(cache_dir: Path) -> None:
 
 def matching(folder: Path, pattern: str) -> Iterator[Path]:
     """What matches `pattern` below `folder`. Others may remove it meanwhile: `Path.glob` would raise then."""
-    return (folder / name for name in iglob(pattern, root_dir=folder))
+    return (folder / name for name in iglob(pattern, root_dir=folder))  # noqa: PTH207 -- see above
 
 
 def _is_alive(pid: int) -> bool:
