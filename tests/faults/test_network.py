@@ -15,7 +15,7 @@ from tests.valkey_server import valkey_server
 pytestmark = pytest.mark.faults
 
 # The lease outlasts the cut.
-TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "8", "OPTML_VISIBILITY_S": "8", "OPTML_GRACE_S": "2"}
+TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "6", "OPTML_VISIBILITY_S": "6", "OPTML_GRACE_S": "2"}
 NOTICE_S = 8.0  # the next regular task comes within two seconds, and waits for a fifth of the visibility
 
 

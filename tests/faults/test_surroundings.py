@@ -87,6 +87,7 @@ def test_a_trial_that_kills_its_workers_main_process_is_given_up_and_the_others_
     workers.until(lambda: len(workers.mains()) == 2, "replacement")
 
 
+@pytest.mark.soak
 def test_workers_whose_clocks_are_hours_apart_lose_and_repeat_nothing(other: str, tmp_path: Path) -> None:
     began_at = time.time()
     (tmp_path / "ahead").mkdir()
@@ -112,6 +113,7 @@ def test_workers_whose_clocks_are_hours_apart_lose_and_repeat_nothing(other: str
         assert_queue_empties(first, first.store.client)
 
 
+@pytest.mark.soak
 def test_ctrl_c_twice_amid_begins_and_ends_hands_back_and_loses_nothing(other: str, tmp_path: Path) -> None:
     with cluster({"OPTML_BROKER_URL": other, **TIMES}, tmp_path) as workers:
         serial = serial_results(workers.spec(values(40)))
