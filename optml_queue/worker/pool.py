@@ -20,6 +20,14 @@ class ChildProcesses(AsynPool):  # type: ignore[misc]  # celery has no types
         self._untrack_child_process(proc, hub)
         hub.call_soon(self.maintain_pool)
 
+    def did_start_ok(self) -> bool:
+        """Asked at the first connection to a broker, which may be long in coming.
+
+        A child that died by then is replaced like any other; Celery would end the worker.
+        """
+        self.maintain_pool()
+        return True
+
 
 class TrialPool(TaskPool):  # type: ignore[misc]  # celery has no types
     """The pool that workers run."""

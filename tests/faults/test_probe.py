@@ -123,11 +123,15 @@ def test_workers_that_start_before_their_broker_say_so_once_each_and_wait(tmp_pa
             workers.launch()
             workers.until(lambda: check(tmp_path / "cache")[1].count("looks for its broker") == 2, "workers that look")
             said = workers.log.read_text()
+            assert workers.process is not None
+            family = {main: children_of(main) for main in children_of(workers.process.pid)}
+            for child in (child for children in family.values() for child in children):
+                os.kill(child, signal.SIGKILL)  # missed when the broker is there
             server.start()
             experiment = workers.submit("  value: {values: [1.0, 2.0]}")
             workers.end(experiment)
             assert said.count("heartbeat: the store") == 2
-            assert "ended (" not in workers.log.read_text(), "the workers that waited are those that work"
+            assert children_of(workers.process.pid) == list(family), "the workers that waited are those that work"
         finally:
             workers.stop()
             workers.store.close()
