@@ -33,8 +33,8 @@ RESOURCE_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 class Broker:
     """Where messages go.
 
-    All but the URL is SQS's. `visibility_s` is how long a delivered message may stay unacknowledged before it is
-    delivered again; `tls` None means yes, except on loopback.
+    `visibility_s` is how long a delivered message may go without a sign of life: SQS delivers it again then, and a Redis
+    that is silent is given up well before. The others are SQS's; `tls` None means yes, except on loopback.
     """
 
     url: str
@@ -90,10 +90,10 @@ def celery_config(broker: Broker, resource_class: str = "default") -> dict[str, 
         "broker_heartbeat": 0,
         "worker_enable_remote_control": not broker.is_sqs,
     }
-    return config | (_sqs_config(broker) if broker.is_sqs else _redis_config())
+    return config | (_sqs_config(broker) if broker.is_sqs else _redis_config(broker))
 
 
-def _redis_config() -> dict[str, Any]:
+def _redis_config(broker: Broker) -> dict[str, Any]:
     return {
         "broker_transport": REDIS_TRANSPORT,
         # Kombu's credit drifts after reconnects, and a worker would then hoard messages before its busy child.
@@ -104,8 +104,12 @@ def _redis_config() -> dict[str, Any]:
             "ack_emulation": False,
             "priority_steps": [0],
             "socket_connect_timeout": CONNECT_LIMIT_S,
-            "socket_timeout": 10.0,
+            # All that is waited for like this is answered at once by a server that is there.
+            "socket_timeout": max(1.0, broker.visibility_s / 5),
             "socket_keepalive": True,
+            # How often kombu looks whether the server still answers: a worker that waits for a message sends nothing,
+            # and would never learn that a router between them has forgotten the connection.
+            "health_check_interval": broker.visibility_s / 3,
         },
     }
 

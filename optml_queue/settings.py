@@ -46,7 +46,8 @@ class Settings(BaseSettings):
     allow_programs: bool = False
 
     beat_s: float = Field(default=2.0, ge=0.1, le=60, allow_inf_nan=False)
-    lease_s: float = Field(default=10.0, ge=0.5, le=3600, allow_inf_nan=False)
+    # A lost worker's trial begins again within ten seconds: the lease, and a second until somebody looks.
+    lease_s: float = Field(default=8.0, ge=0.5, le=3600, allow_inf_nan=False)
     # SQS hides a message for 12 hours at most.
     visibility_s: float = Field(default=15.0, ge=1, le=43_200, allow_inf_nan=False)
     grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)

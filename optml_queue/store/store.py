@@ -89,17 +89,20 @@ class Store:
         self._scripts = {name: client.register_script(source(name)) for name in SCRIPTS}
 
     @classmethod
-    def from_url(cls, url: str, *, retries: int = 3, on_connect: Callable[[], None] | None = None) -> Store:
+    def from_url(
+        cls, url: str, *, retries: int = 3, timeout_s: float = 15.0, on_connect: Callable[[], None] | None = None
+    ) -> Store:
         """Connect to `url` (redis:// or rediss://). A call is repeated up to `retries` times, a second apart.
 
+        An answer is waited for `timeout_s`: what was sent over a connection that a router forgot never gets one.
         `on_connect` is called whenever a connection was made, in the thread that made it; it must not use the
         store.
         """
         client = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_connect_timeout=5,
-            socket_timeout=15,
+            socket_connect_timeout=min(5.0, timeout_s),
+            socket_timeout=timeout_s,
             socket_keepalive=True,
             health_check_interval=30,
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),

@@ -4,6 +4,8 @@
 - A channel that is closed twice while the server is away raises a connection error, which Celery answers by
   connecting again, instead of an AttributeError, which ends the worker.
 - A message that is not one is dropped and said, instead of ending the worker.
+- A server that stays silent is missed by the first call that gets no answer. Kombu passes over that in its regular
+  tasks, each of which then blocks the event loop in turn, for most of a minute.
 """
 
 from __future__ import annotations
@@ -57,10 +59,35 @@ class Channel(kombu_redis.Channel):
             raise Empty from None
 
 
+class Poller(kombu_redis.MultiChannelPoller):
+    """A poller whose regular tasks also show that the server answers: a connection error has Celery connect again."""
+
+    def maybe_restore_messages(self) -> None:
+        """Deliver again what nobody acknowledged in time."""
+        for channel in self._channels:
+            if channel.active_queues:
+                channel.qos.restore_visible(
+                    num=channel.unacked_restore_limit, interval=channel.unacked_restore_throttle
+                )
+                return
+
+    def maybe_refresh_binding_expiry(self) -> None:
+        """Keep the queues of Celery's remote control from expiring."""
+        for channel in self._channels:
+            try:
+                channel.maybe_refresh_binding_expiry()
+            except channel.ResponseError as error:  # a full server; messages can be taken from it nonetheless
+                logger.warning("remote control may stop working: %s", error)
+
+
 class Transport(kombu_redis.Transport):
     """The transport that `broker_transport` names; it serves redis:// and rediss:// URLs."""
 
     Channel = Channel
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.cycle = Poller()  # type: ignore[assignment]  # declared as what kombu's simpler transports have
 
     def _deliver(self, message: Any, queue: str) -> None:
         if not is_message(message):

@@ -162,15 +162,21 @@ def test_an_archive_that_fails_delays_nothing_but_itself(
             workers.until(lambda: "access denied" in workers.log.read_text(), "refusal")
             found = workers.end(experiment)
             assert found.archived < found.finished == 60
-            proxy.status, proxy.refused = 500, 0
-            workers.until(lambda: proxy.refused >= 2, "failing archive")
+            for status in (404, 500):
+                proxy.status, proxy.refused = status, 0
+                workers.until(lambda: proxy.refused >= 2, "failing archive")
+            assert "there is no such bucket" in workers.log.read_text()
             proxy.status = None
+            beside = workers.submit(grid(10, "  sleep_s: {value: 0.3}"))
+            proxy.is_slow = True
+            workers.until(lambda: proxy.held > 0, "archive that does not answer")
+            found = workers.end(beside, limit_s=10)
+            assert found.finished == 10
+            proxy.is_slow = False
             assert_undisturbed(workers, experiment, serial)
+            assert_undisturbed(workers, beside, serial_results(workers.spec(grid(10))))
 
 
-# Opt-in as long as it is not steady: now and then a worker's main process ends here, and the supervisor replaces it.
-# No trial is lost then; that is what the tests above hold.
-@pytest.mark.soak
 def test_a_worker_outlives_its_child_and_then_its_server(tmp_path: Path) -> None:
     with valkey_server() as server, cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path) as workers:
         serial = serial_results(workers.spec(grid(16)))

@@ -111,3 +111,18 @@ def test_a_thousand_messages_that_vanish_are_published_again(
         assert lost <= found.recovered <= 1.1 * lost
         assert lost >= 1_000
         tell(capsys, f"{lost:,} messages deleted, {found.recovered:,} published again")
+
+
+def test_a_broker_that_is_away_for_half_a_minute_loses_no_worker(tmp_path: Path) -> None:
+    parameters = "  value: {min: 0.5, max: 50.0, count: 100}\n  sleep_s: {value: SLEEP}"
+    with valkey_server() as server, cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path, 4) as workers:
+        serial = serial_results(workers.spec(parameters.replace("SLEEP", "0.0"), RETRY))
+        mains = workers.mains()
+        experiment = workers.submit(parameters.replace("SLEEP", "0.1"), RETRY)
+        workers.until(lambda: workers.store.experiment(experiment).finished > 10, "progress")
+        server.kill()
+        time.sleep(30)
+        server.start()
+        assert_undisturbed(workers, experiment, serial)
+        assert_queue_empties(workers, workers.store.client)
+        workers.until(lambda: workers.mains() == mains, "the same workers, all of them")
