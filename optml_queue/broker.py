@@ -33,8 +33,8 @@ RESOURCE_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 class Broker:
     """Where messages go.
 
-    `visibility_s` is how long a delivered message may go without a sign of life: SQS delivers it again then, and a Redis
-    that is silent is given up well before. The others are SQS's; `tls` None means yes, except on loopback.
+    `visibility_s` is how long a delivered message may go without a sign of life: SQS delivers it again then, and a
+    Redis that is silent is given up well before. The others are SQS's; `tls` None means yes, except on loopback.
     """
 
     url: str
