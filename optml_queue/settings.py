@@ -52,7 +52,8 @@ class Settings(BaseSettings):
     grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
 
     sqs_region: str | None = None
-    sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,40}$")
+    # SQS takes 80 characters: this, "optml-", the resource class, "-dead".
+    sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,29}$")
     sqs_tls: bool | None = None
 
     @field_validator("broker_url")

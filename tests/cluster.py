@@ -25,10 +25,10 @@ from tests.processes import members_of
 SUPERVISE = """
 import sys
 from optml_queue import experiments, results
-from optml_queue.worker import heartbeat
+from optml_queue.worker import dead_letters, heartbeat
 from optml_queue.worker.supervisor import supervise
 experiments.IDLE_S, experiments.GRACE_S, heartbeat.OBEY_LIMIT_S = 1.0, 0.5, 1.0
-results.PART_LENGTH = 20
+results.PART_LENGTH, dead_letters.LOOK_S = 20, 0.5
 sys.exit(supervise(int(sys.argv[1])))
 """
 

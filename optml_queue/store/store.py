@@ -66,6 +66,7 @@ SCRIPTS = (
     "report",
     "reserve",
     "rest",
+    "revive",
 )
 
 
@@ -139,7 +140,7 @@ class Store:
 
     def create(self, experiment: str, submission: Submission) -> bool:
         """Bring an experiment into being, running. False when one of that id exists."""
-        if not ID.fullmatch(experiment) or ".." in experiment:
+        if not is_experiment_id(experiment):
             raise ValueError(f"not an experiment id: {experiment!r}")
         fields = [text for field in submission.fields().items() for text in field]
         return bool(self._run("create", _x(experiment), secrets.token_hex(8), *fields))
@@ -311,6 +312,10 @@ class Store:
         """Put published trials whose message must be lost back in line. How many."""
         slack = SLACK + 2 * workers
         return int(self._run("recover", _x(experiment.id), most, slack, int(grace_s * 1000), int(idle)))
+
+    def revive(self, experiment: str, number: int, generation: int) -> bool:
+        """The message of this generation is dead. Whether it was the trial's last one, so that another is due now."""
+        return bool(self._run("revive", _x(experiment), number, generation))
 
     def drain(self, experiment: str, most: int = SLICE) -> int:
         """Cancel queued trials of an experiment that is ending. How many; 0 when none is left."""
@@ -652,6 +657,11 @@ def _then(on_connect: Callable[[], None]) -> Callable[[Any], None]:
         on_connect()
 
     return connect
+
+
+def is_experiment_id(text: str) -> bool:
+    """Whether a text may be an experiment's id: it is part of keys, of paths, and of what is logged."""
+    return ID.fullmatch(text) is not None and ".." not in text
 
 
 def _x(experiment: str) -> str:

@@ -35,6 +35,7 @@ from optml_queue.settings import Settings, settings
 from optml_queue.worker.application import Application
 from optml_queue.worker.control import Control
 from optml_queue.worker.heartbeat import Heartbeat, classes_of
+from optml_queue.worker.log_line import LogLine
 from optml_queue.worker.workspace import clear_all
 
 logger = logging.getLogger(__name__)
@@ -311,7 +312,7 @@ def _run_control(app: Application) -> int:
 def configure_logging(name: str, level: int) -> None:
     """One line an event on stderr: when, how bad, who, what."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LOG_FORMAT.format(name=name.replace("%", "%%"))))
+    handler.setFormatter(LogLine(LOG_FORMAT.format(name=name.replace("%", "%%"))))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # Each of these says at INFO, for every message, what the store's records say.
     for chatty in ("celery.worker.strategy", "celery.app.trace", "kombu", "botocore", "boto3", "urllib3", "matplotlib"):

@@ -3,7 +3,8 @@
 - One redis client a channel: kombu makes a new one for every append and acknowledgement, a fifth of a worker's time.
 - A channel that is closed twice while the server is away raises a connection error, which Celery answers by
   connecting again, instead of an AttributeError, which ends the worker.
-- A message that is not one is dropped and said, instead of ending the worker.
+- A message that is no trial's is refused and said, instead of ending the worker (see `admission`).
+- What cannot be read among the unacknowledged messages is removed, instead of keeping all others there.
 """
 
 from __future__ import annotations
@@ -17,12 +18,32 @@ from typing import Any
 import redis
 from kombu.transport import redis as kombu_redis
 
+from optml_queue.broker import QUEUE_PREFIX
+from optml_queue.worker.admission import RefusedError, admit
+
 logger = logging.getLogger(__name__)
+
+
+class QoS(kombu_redis.QoS):
+    """Kombu's book of unacknowledged messages, which anyone who can write to the broker can write into."""
+
+    def restore_by_tag(self, tag: Any, client: redis.Redis | None = None, leftmost: bool = False) -> None:
+        """Put a message back on its queue."""
+        try:
+            super().restore_by_tag(tag, client=client, leftmost=leftmost)
+        except redis.RedisError:
+            raise
+        except Exception as error:  # noqa: BLE001 — said
+            # Left there, it would fail every time and keep those behind it from being restored.
+            logger.warning("removed an unacknowledged message that cannot be read: %s", type(error).__name__)
+            with self.channel.conn_or_acquire(client) as connected, connected.pipeline() as pipe:
+                self._remove_from_indices(tag, pipe).execute()
 
 
 class Channel(kombu_redis.Channel):
     """A channel that keeps its client for commands."""
 
+    QoS = QoS
     _commands: redis.Redis | None = None
 
     @contextmanager
@@ -50,7 +71,7 @@ class Channel(kombu_redis.Channel):
             raise
         except Exception as error:  # noqa: BLE001 — logged
             # Already taken from the queue: to raise would end the worker and help nobody.
-            logger.warning("dropped a message that cannot be read: %s: %s", type(error).__name__, error)
+            logger.warning("refused a message that is no JSON: %s", type(error).__name__)
             raise Empty from None
 
 
@@ -60,10 +81,16 @@ class Transport(kombu_redis.Transport):
     Channel = Channel
 
     def _deliver(self, message: Any, queue: str) -> None:
-        if not is_message(message):
-            logger.warning("dropped a message on %s that did not come through Celery", queue)
+        if not queue.startswith(QUEUE_PREFIX):  # events, for Flower
+            if is_message(message):
+                super()._deliver(message, queue)
             return
-        super()._deliver(message, queue)
+        try:
+            admitted = admit(message, queue)
+        except RefusedError as refused:
+            logger.warning("refused a message on %s: it %s", queue, refused)
+            return
+        super()._deliver(admitted, queue)
 
 
 def is_message(message: Any) -> bool:
