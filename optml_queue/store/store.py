@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -209,11 +209,13 @@ class Store:
                 pipe.hgetall(_x(id_)).zcard(f"{_x(id_)}:published").llen(f"{_x(id_)}:log")
 
         replies = self._pipeline(calls) if ids else []
-        return [
-            Experiment.decode(id_, replies[i], published=replies[i + 1], finished=replies[i + 2])
-            for id_, i in zip(ids, range(0, len(replies), 3), strict=True)
-            if replies[i]
-        ]
+        found = []
+        for id_, i in zip(ids, range(0, len(replies), 3), strict=True):
+            # What is no experiment of ours is none at all: one such record must not keep the others from being seen.
+            if replies[i] and is_experiment_id(id_):
+                with suppress(KeyError, ValueError):
+                    found.append(Experiment.decode(id_, replies[i], published=replies[i + 1], finished=replies[i + 2]))
+        return found
 
     def _unknown(self, text: str) -> NotFoundError:
         with self._reaching():

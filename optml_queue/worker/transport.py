@@ -64,6 +64,14 @@ class Channel(kombu_redis.Channel):
         parameters: dict[str, Any] = super()._connparams(asynchronous)
         return parameters
 
+    def _do_restore_message(self, payload: Any, exchange: Any, routing_key: Any, *args: Any, **options: Any) -> None:
+        try:
+            admit(payload, routing_key)
+        except RefusedError as refused:
+            logger.warning("refused an unacknowledged message: it %s", refused)
+            return
+        super()._do_restore_message(payload, exchange, routing_key, *args, **options)
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)

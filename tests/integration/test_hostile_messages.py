@@ -221,17 +221,17 @@ def test_strangers_on_valkey_neither_stop_workers_nor_keep_messages_from_them(tm
         control.revoke("e-abcde.0.1", terminate=True, signal="SIGKILL")
         control.rate_limit("optml.trial", "1/h")
         control.cancel_consumer(QUEUE)
-        # In the store: experiments whose names lead elsewhere, and a worker that is none.
+        # In the store: experiments whose names lead elsewhere.
         for name in (f"../../{ESCAPES}", "/etc/passwd", "e-halfdone"):
             client.zadd("optml:active", {name: 1})
             client.zadd("optml:experiments", {name: 1})
             client.zadd("optml:wanted", {name: 1})
             client.hset(f"optml:x:{name}", "state", "running")
             client.zadd("optml:leases", {f"{name}|../0": 1})
-        client.hset("optml:workers", f"w{ESCAPES}", "[]")
         assert_workers_work(workers)
         workers.until(lambda: target.length() + client.zcard(UNACKED_INDEX) == 0, "empty queue")
         assert family(workers) == processes
         log = workers.log.read_text()
         assert "\x1b" not in log
+        assert "Traceback" not in log, log
         assert "\nWARNING control: all is well" not in log
