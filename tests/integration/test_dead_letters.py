@@ -10,34 +10,34 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from optml_queue.broker import Broker, queue_name, sqs_client
+from optml_queue.broker import Broker, sqs_client
 from optml_queue.settings import read_settings
 from optml_queue.store import ExperimentState, Store
 from optml_queue.worker import dead_letters
 from optml_queue.worker.dead_letters import RECEIPTS_MAX, DeadLetters, trial_of
 from tests.cluster import Cluster, cluster
-from tests.moto_server import aws_settings, moto_server
-from tests.valkey_server import valkey_server
+from tests.sqs_installation import SqsQueue, sqs_installation
 
 pytestmark = pytest.mark.integration
 
 PREFIX = "team-"
-QUEUE = f"{PREFIX}{queue_name('default')}"
 TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "1.2", "OPTML_VISIBILITY_S": "2", "OPTML_GRACE_S": "2"}
 
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
-    with valkey_server() as server, moto_server() as endpoint, pytest.MonkeyPatch.context() as patch:
-        for name, value in aws_settings(endpoint).items():
-            patch.setenv(name, value)
-        yield {
-            "OPTML_BROKER_URL": f"sqs://testing:testing-secret@{endpoint.removeprefix('http://')}//",
-            "OPTML_STORE_URL": server.url,
-            "OPTML_SQS_REGION": "us-east-1",
-            "OPTML_SQS_QUEUE_PREFIX": PREFIX,
-            **TIMES,
-        }
+    with sqs_installation(OPTML_SQS_QUEUE_PREFIX=PREFIX, **TIMES) as found:
+        yield found
+
+
+@pytest.fixture
+def queue(environment: dict[str, str]) -> SqsQueue:
+    return SqsQueue(environment)
+
+
+@pytest.fixture
+def dead(environment: dict[str, str]) -> SqsQueue:
+    return SqsQueue(environment, "-dead")
 
 
 @pytest.fixture
@@ -56,43 +56,37 @@ def workers(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
         yield running
 
 
-def waiting(sqs: Any, name: str = QUEUE) -> int:
-    """Messages that nobody has in hand."""
-    url = sqs.get_queue_url(QueueName=name)["QueueUrl"]
-    count = "ApproximateNumberOfMessages"
-    return int(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[count])["Attributes"][count])
+def bury(queue: SqsQueue, count: int) -> None:
+    """Receive messages, ten at a time, until SQS gives them up, as workers do that die of them."""
+    # Not until none is left: the trials are soon published again.
+    for _ in range(RECEIPTS_MAX * count // 10 + 1):
+        queue.client.receive_message(QueueUrl=queue.url, MaxNumberOfMessages=10, VisibilityTimeout=0)
 
 
-def bury(sqs: Any) -> None:
-    """Receive all messages until SQS gives them up, as workers do that die of them."""
-    url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
-    while sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=0).get("Messages"):
-        pass
-
-
-def test_trials_whose_messages_died_are_published_again(workers: Cluster, sqs: Any) -> None:
+def test_trials_whose_messages_died_are_published_again(workers: Cluster, queue: SqsQueue, dead: SqsQueue) -> None:
     workers.until(lambda: "go to team-optml-default-dead" in workers.log.read_text(), "wired queue")
-    url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
     policy = json.loads(
-        sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["RedrivePolicy"])["Attributes"]["RedrivePolicy"]
+        queue.client.get_queue_attributes(QueueUrl=queue.url, AttributeNames=["RedrivePolicy"])["Attributes"][
+            "RedrivePolicy"
+        ]
     )
     assert policy["deadLetterTargetArn"].endswith(":team-optml-default-dead")
     assert int(policy["maxReceiveCount"]) == RECEIPTS_MAX
     with workers.kept_busy():
         experiment = workers.submit("  value: {min: 1, max: 30, step: 1}")
-        workers.until(lambda: waiting(sqs) == 30, "messages")
-        bury(sqs)
+        workers.until(lambda: queue.waiting() == 30, "messages")
+        bury(queue, 30)
         workers.until(lambda: workers.store.experiment(experiment).recovered == 30, "trials published again")
-        workers.until(lambda: waiting(sqs) == 30, "new messages")
+        workers.until(lambda: queue.waiting() == 30, "new messages")
     found = workers.end(experiment)
     assert (found.state, found.terminal, found.recovered) == (ExperimentState.COMPLETE, 30, 30)
     assert {trial.attempts for trial in workers.trials(experiment)} == {1}
-    workers.until(lambda: waiting(sqs, f"{QUEUE}-dead") == 0, "empty dead-letter queue")
-    assert "trials are published again" in workers.log.read_text()
+    workers.until(lambda: dead.waiting() == 0, "empty dead-letter queue")
+    workers.until(lambda: "trials are published again" in workers.log.read_text(), "line that tells")
 
 
-def test_a_long_trial_is_received_once_and_a_deadly_one_ends_by_the_stores_count(workers: Cluster, sqs: Any) -> None:
-    long = workers.submit("  sleep_s: {value: 6.0}")  # thrice the visibility
+def test_a_long_trial_is_received_once_and_a_deadly_one_ends_by_the_stores_count(workers: Cluster) -> None:
+    long = workers.submit("  sleep_s: {value: 4.5}")  # twice the visibility
     deadly = workers.submit("  dies_of: {value: 9}\n  deaths: {value: 99}", "retry: {max_attempts: 4, on: [lost]}")
     found = workers.end(deadly)
     assert (found.state, found.recovered) == (ExperimentState.FAILED, 0)
@@ -101,15 +95,16 @@ def test_a_long_trial_is_received_once_and_a_deadly_one_ends_by_the_stores_count
     assert [trial.attempts for trial in workers.trials(long)] == [1]
 
 
-def test_what_came_before_the_last_generation_and_strangers_messages_change_nothing(workers: Cluster, sqs: Any) -> None:
-    url = sqs.get_queue_url(QueueName=f"{QUEUE}-dead")["QueueUrl"]
+def test_what_came_before_the_last_generation_and_strangers_messages_change_nothing(
+    workers: Cluster, dead: SqsQueue
+) -> None:
     experiment = workers.submit("  value: {value: 1}")
     workers.end(experiment)
     headers = {"task": "optml.trial", "id": f"{experiment}.0.1"}
     for body in (json.dumps({"headers": headers}), "x\x7f[2J", json.dumps({"headers": [1]}), "[" * 5_000):
-        sqs.send_message(QueueUrl=url, MessageBody=base64.b64encode(body.encode()).decode())
-    sqs.send_message(QueueUrl=url, MessageBody="hello")
-    workers.until(lambda: waiting(sqs, f"{QUEUE}-dead") == 0, "empty dead-letter queue")
+        dead.put(base64.b64encode(body.encode()).decode())
+    dead.put("hello")
+    workers.until(lambda: dead.waiting() == 0, "empty dead-letter queue")
     workers.until(lambda: "4 strangers' removed" in workers.log.read_text(), "line that tells")
     assert workers.store.experiment(experiment).recovered == 0
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from optml_queue.broker import UNACKED, UNACKED_INDEX, queue_name, sqs_client
+from optml_queue.broker import UNACKED, UNACKED_INDEX, queue_name
 from optml_queue.settings import read_settings
 from optml_queue.store import ExperimentState
 from optml_queue.worker.application import Application
 from tests.cluster import Cluster, cluster
-from tests.moto_server import aws_settings, moto_server
 from tests.processes import children_of
+from tests.sqs_installation import SqsQueue, sqs_installation
 from tests.valkey_server import valkey_server
 
 pytestmark = pytest.mark.integration
@@ -37,14 +37,14 @@ def message(
     headers: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
     body: str | None = None,
-    **more: Any,
+    content: tuple[str, str] = ("application/json", "utf-8"),
 ) -> bytes:
     """A message as Celery would send it, but for what is given."""
-    content = [[experiment, number, params or {}], {"generation": 1}, NOTHING_MORE]
+    task = [[experiment, number, params or {}], {"generation": 1}, NOTHING_MORE]
     whole = {
-        "body": base64.b64encode(json.dumps(content).encode()).decode() if body is None else body,
-        "content-type": "application/json",
-        "content-encoding": "utf-8",
+        "body": base64.b64encode(json.dumps(task).encode()).decode() if body is None else body,
+        "content-type": content[0],
+        "content-encoding": content[1],
         "headers": {"lang": "py", "task": "optml.trial", "id": f"{experiment}.{number}.1", **(headers or {})},
         "properties": {
             "correlation_id": "c",
@@ -53,7 +53,6 @@ def message(
             "body_encoding": "base64",
             **(properties or {}),
         },
-        **more,
     }
     return json.dumps(whole).encode()
 
@@ -84,9 +83,9 @@ def hostile(folder: Path) -> list[bytes]:
         message(headers={"expires": ["x"]}),
         message(headers={"timelimit": [-1, {}]}),
         message(headers={"compression": "zlib"}),
-        message(body=pickled(folder / "reached"), **{"content-type": "application/x-python-serialize"}),
-        message(body=pickled(folder / "reached"), **{"content-type": "pickle", "content-encoding": "binary"}),
-        message(body="LQ==", **{"content-type": "application/x-yaml"}),
+        message(body=pickled(folder / "reached"), content=("application/x-python-serialize", "binary")),
+        message(body=pickled(folder / "reached"), content=("pickle", "utf-8")),
+        message(body="LQ==", content=("application/x-yaml", "utf-8")),
         message(body="%%%"),
         message(body=""),
         message(properties={"delivery_tag": ["x"]}),
@@ -131,33 +130,17 @@ def on_valkey(folder: Path) -> Iterator[Target]:
 
 @contextmanager
 def on_sqs(folder: Path) -> Iterator[Target]:
-    with valkey_server() as server, moto_server() as endpoint, pytest.MonkeyPatch.context() as patch:
-        for name, value in aws_settings(endpoint).items():
-            patch.setenv(name, value)
-        environment = {
-            "OPTML_BROKER_URL": f"sqs://testing:testing-secret@{endpoint.removeprefix('http://')}//",
-            "OPTML_STORE_URL": server.url,
-            "OPTML_SQS_REGION": "us-east-1",
-            **TIMES,
-        }
-        client = sqs_client(read_settings(environment).broker, timeout_s=5)
-        url = client.create_queue(QueueName=QUEUE, Attributes={"VisibilityTimeout": "2"})["QueueUrl"]
+    with sqs_installation(**TIMES) as environment:
+        queue = SqsQueue(environment)
 
         def put(body: bytes) -> None:
             # As kombu does, in base64, and as it is: but SQS takes only text, without control characters.
             text = "".join(c for c in body.decode("latin-1") if c.isprintable() or c in "\t\n\r")
             for sent in (base64.b64encode(body).decode(), text):
-                client.send_message(QueueUrl=url, MessageBody=sent or "-")
+                queue.put(sent or "-")
 
         with cluster(environment, folder) as workers:
-            yield Target(workers, put, lambda: sum(counts(client, url)), 100_000)
-
-
-def counts(client: Any, url: str) -> tuple[int, int]:
-    """Messages that wait, and that somebody has in hand."""
-    names = ("ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible")
-    found = client.get_queue_attributes(QueueUrl=url, AttributeNames=list(names))["Attributes"]
-    return int(found[names[0]]), int(found[names[1]])
+            yield Target(workers, put, lambda: queue.waiting() + queue.in_hand(), 100_000)
 
 
 @pytest.fixture(params=[on_valkey, on_sqs], ids=["valkey", "sqs"])
