@@ -19,9 +19,14 @@ from optml_queue.archive.directory import writing
 from optml_queue.errors import ArchiveError
 
 
+def checkpoints_folder(experiment: str, number: int) -> str:
+    """Where the checkpoints of a trial lie."""
+    return f"{experiment}/checkpoints/{number}"
+
+
 def checkpoint_key(experiment: str, number: int, attempt: int, count: int) -> str:
     """Where the checkpoint `count` of an attempt lies, counted from 1."""
-    return f"{experiment}/checkpoints/{number}/{attempt}-{count}.npz"
+    return f"{checkpoints_folder(experiment, number)}/{attempt}-{count}.npz"
 
 
 def artifacts_folder(experiment: str, number: int) -> str:

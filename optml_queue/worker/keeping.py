@@ -38,6 +38,10 @@ class Keeping:
         self._move_pointer = move_pointer
         self._written = 0
         self._restored = checkpoint
+        if checkpoint and not checkpoint.startswith(kept.checkpoints_folder(experiment, number) + "/"):
+            # What lies beside a checkpoint is removed in time: no record may lead elsewhere.
+            logger.warning("trial %d of %s starts anew: its checkpoint is not its own", number, experiment)
+            self._restored = ""
         self._checkpoints: list[str] = []  # written by this attempt, and left by those before it
 
     def checkpoint(self, state: Mapping[str, Any]) -> Order:
