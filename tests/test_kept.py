@@ -11,6 +11,7 @@ import pytest
 from optml_queue.archive.directory import DirectoryArchive
 from optml_queue.archive.kept import bring_artifacts, output
 from optml_queue.archive.program import fetch, key_of, upload
+from optml_queue.checkpoint import encode_state
 from optml_queue.driver import Order
 from optml_queue.errors import ArchiveError, DriverError
 from optml_queue.worker.keeping import Keeping
@@ -128,6 +129,21 @@ class TestCheckpoints:
         archive.put(f"{X}/checkpoints/7/1-1.npz", b"junk")
         assert keeping(archive, 2, f"{X}/checkpoints/7/1-1.npz").restore() is None
         assert keeping(archive, 2, f"{X}/checkpoints/7/1-9.npz").restore() is None
+
+    @pytest.mark.parametrize(
+        "key", ["{x}/results.csv", "{x}/checkpoints/70/1-1.npz", "other-x/checkpoints/7/1-1.npz", "../x"]
+    )
+    def test_a_record_that_leads_elsewhere_is_neither_read_nor_removed(
+        self, archive: DirectoryArchive, key: str
+    ) -> None:
+        elsewhere = key.format(x=X)
+        if elsewhere != "../x":
+            archive.put(elsewhere, encode_state({"epoch": 9}))
+        attempt = keeping(archive, 2, elsewhere)
+        assert attempt.restore() is None
+        for epoch in range(4):
+            attempt.checkpoint({"epoch": epoch})
+        assert elsewhere == "../x" or archive.exists(elsewhere)
 
     def test_an_archive_that_refuses_ends_no_training(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()

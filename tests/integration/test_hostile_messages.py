@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from optml_queue.archive import open_archive
 from optml_queue.broker import UNACKED, UNACKED_INDEX, queue_name
+from optml_queue.pack import pack
 from optml_queue.settings import read_settings
+from optml_queue.spec import parse_spec
 from optml_queue.store import ExperimentState
+from optml_queue.trial import TrialState
 from optml_queue.worker.application import Application
 from tests.cluster import Cluster, cluster
 from tests.processes import children_of
@@ -218,3 +222,27 @@ def test_strangers_on_valkey_neither_stop_workers_nor_keep_messages_from_them(tm
         assert "\x1b" not in log
         assert "Traceback" not in log, log
         assert "\nWARNING control: all is well" not in log
+
+
+def test_a_program_that_was_changed_in_the_archive_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("def train(trial):\n    return {'loss': 1.0}\n")
+    text = "name: changed\nprogram: train.py\nmethod: grid\nmetric: {name: loss}\nparameters: {x: {value: 1}}\n"
+    with on_valkey(tmp_path) as target:
+        workers = target.workers
+        with workers.kept_busy():
+            experiment = workers.submit_spec(parse_spec(text, "changed.yaml", tmp_path))
+            archive = open_archive(workers.archive_url)
+            (key,) = archive.keys("programs")
+            archive.put(key, pack(_evil(tmp_path)))
+        found = workers.end(experiment)
+        (trial,) = workers.trials(experiment)
+        assert (found.state, trial.state) == (ExperimentState.FAILED, TrialState.FAILED)
+        assert f"{key} is damaged" in trial.error
+        assert not (tmp_path / "reached").exists()
+
+
+def _evil(folder: Path) -> Path:
+    evil = folder / "evil"
+    evil.mkdir()
+    (evil / "train.py").write_text(f"open({str(folder / 'reached')!r}, 'w').close()\n")
+    return evil
