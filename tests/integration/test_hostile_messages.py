@@ -190,6 +190,8 @@ def test_hostile_messages_are_refused_and_leave_no_trace(target: Target, tmp_pat
 def test_strangers_on_valkey_neither_stop_workers_nor_keep_messages_from_them(tmp_path: Path) -> None:
     with on_valkey(tmp_path) as target:
         workers, client = target.workers, target.workers.store.client
+        # A broadcast is heard by those who listen already.
+        workers.until(lambda: workers.log.read_text().count(" ready.") == 2, "workers that listen")
         processes = family(workers)
         # Among the unacknowledged messages, due since long ago.
         for tag, record in (
@@ -217,6 +219,7 @@ def test_strangers_on_valkey_neither_stop_workers_nor_keep_messages_from_them(tm
             client.zadd("optml:leases", {f"{name}|../0": 1})
         assert_workers_work(workers)
         workers.until(lambda: target.length() + client.zcard(UNACKED_INDEX) == 0, "empty queue")
+        workers.until(lambda: client.zcard("optml:leases") == 0, "end of leases that are none")
         assert family(workers) == processes
         log = workers.log.read_text()
         assert "\x1b" not in log
