@@ -18,6 +18,7 @@ from optml_queue.errors import SettingsError, UnreachableError
 
 if TYPE_CHECKING:  # the clients' libraries are imported when a broker is spoken to, not when settings are read
     import redis
+    from botocore.exceptions import ClientError
     from kombu.message import Message
 
 QUEUE_PREFIX = "optml-"
@@ -26,6 +27,7 @@ SQS_TRANSPORT = "optml_queue.worker.sqs_transport:Transport"
 CONNECT_LIMIT_S = 5.0
 CHECK_LIMIT_S = 9.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+DEAD_LETTERS_SUFFIX = "-dead"
 RESOURCE_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
@@ -59,6 +61,8 @@ def queue_name(resource_class: str) -> str:
         raise SettingsError(
             f"resource class {resource_class!r}: must be 1 to 40 of a-z, 0-9 and '-', beginning with a letter or digit"
         )
+    if resource_class.endswith(DEAD_LETTERS_SUFFIX):
+        raise SettingsError(f"resource class {resource_class!r}: must not end with -dead, as dead letters' queues do")
     return f"{QUEUE_PREFIX}{resource_class}"
 
 
@@ -88,7 +92,9 @@ def celery_config(broker: Broker, resource_class: str = "default") -> dict[str, 
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_heartbeat": 0,
-        "worker_enable_remote_control": not broker.is_sqs,
+        # A broadcast that anyone who can write to the broker may send could stop all workers. Ours are steered through
+        # the store, on every broker alike.
+        "worker_enable_remote_control": False,
     }
     return config | (_sqs_config(broker) if broker.is_sqs else _redis_config(broker))
 
@@ -107,9 +113,8 @@ def _redis_config(broker: Broker) -> dict[str, Any]:
             # All that is waited for like this is answered at once by a server that is there.
             "socket_timeout": max(1.0, broker.visibility_s / 5),
             "socket_keepalive": True,
-            # How often kombu looks whether the server still answers: a worker that waits for a message sends nothing,
-            # and would never learn that a router between them has forgotten the connection.
-            "health_check_interval": broker.visibility_s / 3,
+            # How often the transport looks whether the server still answers; the name is kombu's.
+            "unacked_restore_interval": broker.visibility_s / 5,
         },
     }
 
@@ -198,6 +203,11 @@ def sqs_client(broker: Broker, timeout_s: float) -> Any:
     region = broker.region or boto3.Session().region_name or "us-east-1"  # kombu's default too
     config = Config(connect_timeout=timeout_s, read_timeout=timeout_s, retries={"total_max_attempts": 1})
     return boto3.Session().client("sqs", region_name=region, config=config, **options)
+
+
+def is_missing_queue(error: ClientError) -> bool:
+    """Whether SQS says that there is no queue of that name."""
+    return str(error.response["Error"]["Code"]).endswith(("NonExistentQueue", "QueueDoesNotExist"))
 
 
 def empty_queues(broker: Broker) -> None:

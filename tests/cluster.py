@@ -30,10 +30,10 @@ right_time, wrong_by_s = time.time, float(os.environ.get("CLOCK_WRONG_BY_S", "0"
 if wrong_by_s:
     time.time = lambda: right_time() + wrong_by_s
 from optml_queue import experiments, results
-from optml_queue.worker import heartbeat
+from optml_queue.worker import dead_letters, heartbeat
 from optml_queue.worker.supervisor import supervise
 experiments.IDLE_S, experiments.GRACE_S, heartbeat.OBEY_LIMIT_S = 1.0, 0.5, 1.0
-results.PART_LENGTH = 20
+results.PART_LENGTH, dead_letters.LOOK_S = 20, 0.5
 sys.exit(supervise(int(sys.argv[1])))
 """
 

@@ -184,6 +184,21 @@ class TestCheckpoints:
         assert keeping(archive, 2, f"{X}/checkpoints/7/1-1.npz").restore() is None
         assert keeping(archive, 2, f"{X}/checkpoints/7/1-9.npz").restore() is None
 
+    @pytest.mark.parametrize(
+        "key", ["{x}/results.csv", "{x}/checkpoints/70/1-1.npz", "other-x/checkpoints/7/1-1.npz", "../x"]
+    )
+    def test_a_record_that_leads_elsewhere_is_neither_read_nor_removed(
+        self, archive: DirectoryArchive, key: str
+    ) -> None:
+        elsewhere = key.format(x=X)
+        if elsewhere != "../x":
+            archive.put(elsewhere, encode_state({"epoch": 9}))
+        attempt = keeping(archive, 2, elsewhere)
+        assert attempt.restore() is None
+        for epoch in range(4):
+            attempt.checkpoint({"epoch": epoch})
+        assert elsewhere == "../x" or archive.exists(elsewhere)
+
     def test_an_archive_that_refuses_ends_no_training(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         attempt = keeping(DirectoryArchive(tmp_path / "file"))

@@ -22,14 +22,14 @@ from optml_queue.errors import ArchiveError
 _CHECKPOINT = re.compile(r"(\d{1,9})-(\d{1,9})\.npz")
 
 
-def checkpoint_key(experiment: str, number: int, attempt: int, count: int) -> str:
-    """Where the checkpoint `count` of an attempt lies, counted from 1."""
-    return f"{checkpoints_folder(experiment, number)}/{attempt}-{count}.npz"
-
-
 def checkpoints_folder(experiment: str, number: int) -> str:
     """Where the checkpoints of a trial lie."""
     return f"{experiment}/checkpoints/{number}"
+
+
+def checkpoint_key(experiment: str, number: int, attempt: int, count: int) -> str:
+    """Where the checkpoint `count` of an attempt lies, counted from 1."""
+    return f"{checkpoints_folder(experiment, number)}/{attempt}-{count}.npz"
 
 
 def age_of(key: str) -> tuple[int, int]:

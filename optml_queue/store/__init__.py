@@ -2,7 +2,7 @@
 
 from optml_queue.store.experiment import Experiment, ExperimentState, Submission
 from optml_queue.store.records import Assignment, Declined, NewTrial, Publication, RestoredTrial, WorkerInfo
-from optml_queue.store.store import Store
+from optml_queue.store.store import Store, is_experiment_id
 
 __all__ = [
     "Assignment",
@@ -15,4 +15,5 @@ __all__ = [
     "Store",
     "Submission",
     "WorkerInfo",
+    "is_experiment_id",
 ]

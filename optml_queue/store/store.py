@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -76,6 +76,7 @@ SCRIPTS = (
     "restore_finished",
     "restore_queued",
     "restored",
+    "revive",
 )
 
 
@@ -152,7 +153,7 @@ class Store:
 
     def create(self, experiment: str, submission: Submission) -> bool:
         """Bring an experiment into being, running. False when one of that id exists."""
-        if not ID.fullmatch(experiment) or ".." in experiment:
+        if not is_experiment_id(experiment):
             raise ValueError(f"not an experiment id: {experiment!r}")
         fields = [text for field in submission.fields().items() for text in field]
         return bool(self._run("create", _x(experiment), secrets.token_hex(8), *fields))
@@ -221,11 +222,13 @@ class Store:
                 pipe.hgetall(_x(id_)).zcard(f"{_x(id_)}:published").llen(f"{_x(id_)}:log")
 
         replies = self._pipeline(calls) if ids else []
-        return [
-            Experiment.decode(id_, replies[i], published=replies[i + 1], finished=replies[i + 2])
-            for id_, i in zip(ids, range(0, len(replies), 3), strict=True)
-            if replies[i]
-        ]
+        found = []
+        for id_, i in zip(ids, range(0, len(replies), 3), strict=True):
+            # What is no experiment of ours is none at all: one such record must not keep the others from being seen.
+            if replies[i] and is_experiment_id(id_):
+                with suppress(KeyError, ValueError):
+                    found.append(Experiment.decode(id_, replies[i], published=replies[i + 1], finished=replies[i + 2]))
+        return found
 
     def _unknown(self, text: str) -> NotFoundError:
         with self._reaching():
@@ -406,6 +409,10 @@ class Store:
         """Put published trials whose message must be lost back in line. How many."""
         slack = SLACK + 2 * workers
         return int(self._run("recover", _x(experiment.id), most, slack, int(grace_s * 1000), int(idle)))
+
+    def revive(self, experiment: str, number: int, generation: int) -> bool:
+        """The message of this generation is dead. Whether it was the trial's last one, so that another is due now."""
+        return bool(self._run("revive", _x(experiment), number, generation))
 
     def drain(self, experiment: str, most: int = SLICE) -> int:
         """Cancel queued trials of an experiment that is ending. How many; 0 when none is left."""
@@ -755,6 +762,11 @@ def _then(on_connect: Callable[[], None]) -> Callable[[Any], None]:
         on_connect()
 
     return connect
+
+
+def is_experiment_id(text: str) -> bool:
+    """Whether a text may be an experiment's id: it is part of keys, of paths, and of what is logged."""
+    return ID.fullmatch(text) is not None and ".." not in text
 
 
 def _x(experiment: str) -> str:

@@ -15,6 +15,7 @@ from optml_queue.errors import NotFoundError, OptmlError, UnreachableError
 from optml_queue.experiments import advance
 from optml_queue.publish import Publisher
 from optml_queue.worker.archivist import Archivist
+from optml_queue.worker.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from optml_queue.worker.application import Application
@@ -37,6 +38,7 @@ class Control:
         self._publisher = Publisher(app)
         self._archivist = Archivist(app.store, app.settings.archive)
         self._note = app.loop_note
+        self._dead_letters = DeadLetters(app.store, app.settings.broker) if app.settings.broker.is_sqs else None
         self._is_stopping = False
         self._is_waiting = False
         self._ticked_at = float("-inf")
@@ -47,6 +49,8 @@ class Control:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._archivist.start()
+        if self._dead_letters is not None:
+            self._dead_letters.start()
         while not self._is_stopping:
             self._note_turn()
             try:

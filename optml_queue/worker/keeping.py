@@ -39,6 +39,10 @@ class Keeping:
         self._experiment, self._number, self._attempt = experiment, number, attempt
         self._move_pointer = move_pointer
         self._written = 0
+        if checkpoint and not checkpoint.startswith(kept.checkpoints_folder(experiment, number) + "/"):
+            # What lies beside a checkpoint is removed in time: no record may lead elsewhere.
+            logger.warning("trial %d of %s starts anew: its checkpoint is not its own", number, experiment)
+            checkpoint = ""
         self._last = checkpoint  # the one that counts; "": none
         self._checkpoints: list[str] = []  # written by this attempt, and left by those before it
 

@@ -36,6 +36,7 @@ from optml_queue.settings import Settings, settings
 from optml_queue.worker.application import Application
 from optml_queue.worker.control import Control
 from optml_queue.worker.heartbeat import Heartbeat, classes_of
+from optml_queue.worker.log_line import LogLine
 from optml_queue.worker.pool import TrialPool
 from optml_queue.worker.turns import BEAT, CONTROL, LOOP, SUPERVISOR, TURN_S, Turns
 from optml_queue.worker.workspace import clear_all
@@ -326,7 +327,7 @@ def _run_control(app: Application) -> int:
 def configure_logging(name: str, level: int) -> None:
     """One line an event on stderr: when, how bad, who, what."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LOG_FORMAT.format(name=name.replace("%", "%%"))))
+    handler.setFormatter(LogLine(LOG_FORMAT.format(name=name.replace("%", "%%"))))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # Each of these says at INFO, for every message, what the store's records say.
     for chatty in ("celery.worker.strategy", "celery.app.trace", "kombu", "botocore", "boto3", "urllib3", "matplotlib"):

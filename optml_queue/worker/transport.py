@@ -3,9 +3,8 @@
 - One redis client a channel: kombu makes a new one for every command.
 - A channel that is closed twice while the server is away raises a connection error, which Celery answers by
   connecting again, instead of an AttributeError, which ends the worker.
-- A message that is not one is dropped and said, instead of ending the worker.
-- A server that stays silent is missed by the first call that gets no answer. Kombu passes over that in its regular
-  tasks, each of which then blocks the event loop in turn, for most of a minute.
+- A message that is no trial's is refused and said, instead of ending the worker (see `admission`).
+- A server that stays silent is missed within seconds.
 """
 
 from __future__ import annotations
@@ -18,6 +17,9 @@ from typing import Any
 
 import redis
 from kombu.transport import redis as kombu_redis
+
+from optml_queue.broker import QUEUE_PREFIX
+from optml_queue.worker.admission import RefusedError, admit
 
 logger = logging.getLogger(__name__)
 
@@ -55,29 +57,24 @@ class Channel(kombu_redis.Channel):
             raise
         except Exception as error:  # noqa: BLE001 — logged
             # Already taken from the queue: to raise would end the worker and help nobody.
-            logger.warning("dropped a message that cannot be read: %s: %s", type(error).__name__, error)
+            logger.warning("refused a message that is no JSON: %s", type(error).__name__)
             raise Empty from None
 
 
 class Poller(kombu_redis.MultiChannelPoller):
-    """A poller whose regular tasks also show that the server answers: a connection error has Celery connect again."""
+    """A poller that looks every few seconds whether the server answers."""
 
     def maybe_restore_messages(self) -> None:
-        """Deliver again what nobody acknowledged in time."""
+        """Ask the server something, where kombu would look after messages that nobody acknowledged.
+
+        A worker that waits for a message sends nothing, and would never learn that its connection leads nowhere. A
+        connection error has Celery connect again.
+        """
         for channel in self._channels:
             if channel.active_queues:
-                channel.qos.restore_visible(
-                    num=channel.unacked_restore_limit, interval=channel.unacked_restore_throttle
-                )
+                with channel.conn_or_acquire() as client:
+                    client.ping()
                 return
-
-    def maybe_refresh_binding_expiry(self) -> None:
-        """Keep the queues of Celery's remote control from expiring."""
-        for channel in self._channels:
-            try:
-                channel.maybe_refresh_binding_expiry()
-            except channel.ResponseError as error:  # a full server; messages can be taken from it nonetheless
-                logger.warning("remote control may stop working: %s", error)
 
 
 class Transport(kombu_redis.Transport):
@@ -90,10 +87,16 @@ class Transport(kombu_redis.Transport):
         self.cycle = Poller()  # type: ignore[assignment]  # declared as what kombu's simpler transports have
 
     def _deliver(self, message: Any, queue: str) -> None:
-        if not is_message(message):
-            logger.warning("dropped a message on %s that did not come through Celery", queue)
+        if not queue.startswith(QUEUE_PREFIX):  # events, for Flower
+            if is_message(message):
+                super()._deliver(message, queue)
             return
-        super()._deliver(message, queue)
+        try:
+            admitted = admit(message, queue)
+        except RefusedError as refused:
+            logger.warning("refused a message on %s: it %s", queue, refused)
+            return
+        super()._deliver(admitted, queue)
 
 
 def is_message(message: Any) -> bool:

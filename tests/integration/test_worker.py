@@ -269,8 +269,6 @@ def test_a_trial_outlives_a_restart_of_the_server(tmp_path: Path) -> None:
         server.start()
         workers.end(experiment)
         assert only(workers, experiment).attempts == 1
-        with redis.Redis.from_url(server.url) as client:
-            workers.until(lambda: client.hlen("optml.unacked") == 0, "acknowledged redelivery")
 
 
 def test_results_wait_for_a_server_that_is_full(workers: Cluster, marks: Path) -> None:
