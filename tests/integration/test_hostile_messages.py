@@ -127,7 +127,7 @@ def on_valkey(folder: Path) -> Iterator[Target]:
         yield Target(
             workers,
             lambda body: client.lpush(QUEUE, body),
-            lambda: client.llen(QUEUE) + client.hlen(UNACKED),
+            lambda: client.llen(QUEUE),
             10_000_000,
         )
 
