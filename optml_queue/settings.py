@@ -56,6 +56,10 @@ class Settings(BaseSettings):
     sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,40}$")
     sqs_tls: bool | None = None
 
+    # Whether workers send Celery's events, which Flower shows.
+    events: bool = False
+    monitor_auth: str | None = Field(default=None, pattern=r"^[^:\s,]+:[^\s,]+$")
+
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=8000, ge=0, le=65_535)
     # Where specs that arrive over the network may read data: s3:// prefixes, separated by commas. None: nowhere.
@@ -247,6 +251,8 @@ def _said(error: Mapping[str, Any]) -> str:
         return message
     field = str(error["loc"][0])
     shown = _without_secrets(error["input"]) if field.endswith("_url") else error["input"]
+    if field.endswith("_auth"):
+        shown = "(not shown)"
     return f"{_variable(field)}: {message}, got {str(shown)!r}"
 
 
