@@ -15,7 +15,7 @@ RECENT = 50  # finished trials that the throughput is taken from
 
 
 class Document(BaseModel):
-    """A response. Numbers that JSON lacks (nan, inf) are the texts "nan", "inf" and "-inf"."""
+    """A response. Numbers that JSON lacks are the texts "NaN", "Infinity" and "-Infinity"."""
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
@@ -105,7 +105,7 @@ class AttemptDocument(Document):
 
 
 class ExperimentDetail(ExperimentDocument):
-    """An experiment, its best trial, its pace, and its spec as YAML: as typed, and with every default filled in.
+    """An experiment, its best trial and its pace. `parameters` and `seeds` (how many) are what its spec has.
 
     `trials_per_s` and `eta_s` (seconds) are null when nobody works on it, or too little has finished to tell.
     """

@@ -70,7 +70,14 @@ def test_a_viewer_may_look_at_everything(app: FastAPI, viewer: httpx.Client, her
 
 @pytest.mark.parametrize(
     "shown",
-    ["", "Bearer", "Bearer nonsense", "Basic b3B0bWw6b3B0bWw=", "Bearer optml_000000000000_" + "A" * 43, "Bearer " + "x" * 5000],
+    [
+        "",
+        "Bearer",
+        "Bearer nonsense",
+        "Basic b3B0bWw6b3B0bWw=",
+        "Bearer optml_000000000000_" + "A" * 43,
+        "Bearer " + "x" * 5000,
+    ],
 )
 def test_what_is_no_token_opens_nothing(anonymous: httpx.Client, shown: str) -> None:
     assert anonymous.get("/api/v1/experiments", headers={"Authorization": shown}).status_code == 401
@@ -244,4 +251,3 @@ def test_serving_imports_no_tensorflow() -> None:
         "print([name for name in ('tensorflow', 'keras', 'torch', 'matplotlib', 'celery') if name in sys.modules])"
     )
     assert run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
-
