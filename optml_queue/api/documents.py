@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from optml_queue.store import Experiment, ExperimentState, Store
 from optml_queue.trial import Attempt, Trial, TrialState
 
 RECENT = 50  # finished trials that the throughput is taken from
+
+
+# Training may diverge, and JSON has no such numbers.
+Figure = Annotated[
+    float, WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"], "type": "string"}]})
+]
 
 
 class Document(BaseModel):
@@ -71,7 +77,7 @@ class TrialDocument(Document):
     state: TrialState
     params: dict[str, Any]
     seed: int
-    metrics: dict[str, float]
+    metrics: dict[str, Figure]
     reason: str
     error: str
     attempts: int
