@@ -30,6 +30,7 @@ MONITOR_PORT = 5555
 MONITOR_USER = "optml"
 OWN_TOKEN = "optml-up"  # noqa: S105 - its name; made anew each time, and revoked at the end
 END_LIMIT_S = 15.0
+FLOWER_END_LIMIT_S = 2.0  # it keeps nothing, and without its broker it would wait for long
 WATCH_S = 1.0
 
 Host = Annotated[
@@ -216,7 +217,7 @@ def _flower(folder: Path, port: int, auth: str) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(END_LIMIT_S)
+            process.wait(FLOWER_END_LIMIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
