@@ -51,7 +51,7 @@ def flower(environment: Mapping[str, str], folder: Path) -> Iterator[str]:
     with (folder / "flower.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", "from optml_queue.cli.main import main; main()", "monitor", "--port", str(port)],
-            env=inherited | environment | {"OPTML_MONITOR_AUTH": ":".join(AUTH)},
+            env={**inherited, **environment, "OPTML_MONITOR_AUTH": ":".join(AUTH)},
             cwd=folder,
             stdout=log,
             stderr=log,

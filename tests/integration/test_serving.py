@@ -71,6 +71,7 @@ def test_up_starts_everything_and_ctrl_c_ends_it(tmp_path: Path) -> None:
             submitted = optml(tmp_path, "submit", "grid.yaml", "--json")
             assert submitted.returncode == 0, submitted.stderr
             assert client.get("/api/v1/experiments").json()["total"] == 2
+        assert f"api at {told['api']}" in optml(tmp_path, "status").stdout
         flower = tuple(told["monitor_auth"].split(":"))
         wait_until(lambda: status_of(told["monitor"], flower) == 200, 20, "Flower")
         assert status_of(told["monitor"], ("optml", "wrong")) == 401
