@@ -162,3 +162,10 @@ def test_times_fall_into_their_part_of_the_histogram(
     assert sum(count for name, count in times.items() if name.startswith("run:")) == 4
     total_s = sum(trial.run_s or 0.0 for trial in store.stream(id_))
     assert times["run_ms"] == pytest.approx(total_s * 1000, abs=0.01)
+
+
+def test_the_documentation_has_no_script(viewer: httpx.Client) -> None:
+    page = viewer.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "GET /api/v1/experiments/{id}/trials" in page.text
+    assert "<script" not in page.text
