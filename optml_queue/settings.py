@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -61,6 +62,17 @@ class Settings(BaseSettings):
     sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,29}$")
     sqs_tls: bool | None = None
 
+    # Whether workers send Celery's events, which Flower shows.
+    events: bool = False
+    monitor_auth: str | None = Field(default=None, pattern=r"^[^:\s,]+:[^\s,]+$")
+
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=8000, ge=0, le=65_535)
+    # Where specs that arrive over the network may read data: s3:// prefixes, separated by commas. None: nowhere.
+    api_s3_prefixes: str = ""
+    api_upload_mb: int = Field(default=100, ge=1, le=100_000)
+    api_requests_per_minute: int = Field(default=1_200, ge=1, le=1_000_000)
+
     @field_validator("broker_url")
     @classmethod
     def _check_broker_url(cls, url: str | None) -> str | None:
@@ -75,6 +87,15 @@ class Settings(BaseSettings):
     @classmethod
     def _check_archive_url(cls, url: str | None) -> str | None:
         return _checked(url, ARCHIVE_SCHEMES)
+
+    @field_validator("api_s3_prefixes")
+    @classmethod
+    def _check_api_s3_prefixes(cls, text: str) -> str:
+        for prefix in _listed(text):
+            # Without the slash, s3://bucket/data would open s3://bucket/data-of-others too.
+            if not re.fullmatch(r"s3://[^/@:?#\s]+/(?:[^?#]*/)?", prefix):
+                raise ValueError(f"must be s3:// prefixes that end in a slash, separated by commas; {prefix!r} is none")
+        return text
 
     @field_validator("resource_class")
     @classmethod
@@ -140,6 +161,11 @@ class Settings(BaseSettings):
         return self.archive_url or str(self.results_dir)
 
     @property
+    def s3_prefixes(self) -> tuple[str, ...]:
+        """Where specs that arrive over the network may read data."""
+        return _listed(self.api_s3_prefixes)
+
+    @property
     def broker(self) -> Broker:
         """The broker. Raises SettingsError when none is set."""
         if self.broker_url is None:
@@ -173,6 +199,10 @@ class Settings(BaseSettings):
         if self.tls_ca_file is not None:
             options["ssl_ca_certs"] = str(self.tls_ca_file)
         return urlunsplit(parts._replace(query=urlencode(options)))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def _checked(url: str | None, schemes: tuple[str, ...]) -> str | None:
@@ -248,6 +278,8 @@ def _said(error: Mapping[str, Any]) -> str:
         return message
     field = str(error["loc"][0])
     shown = _without_secrets(error["input"]) if field.endswith("_url") else error["input"]
+    if field.endswith("_auth"):
+        shown = "(not shown)"
     return f"{_variable(field)}: {message}, got {str(shown)!r}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
@@ -83,7 +83,7 @@ def status(
         if not experiment:
             if report:
                 raise InputError("--report: of which experiment? As in optml status latest --report")
-            _overview(source, as_json=as_json)
+            _overview(source, _served(results), as_json=as_json)
             return
         record = source.experiment(source.resolve(experiment))
         told = Status.of(source, record)
@@ -94,7 +94,15 @@ def status(
         show(labelled(told.rows() + (events.rows() if events else [])))
 
 
-def _overview(source: Source, *, as_json: bool) -> None:
+def _served(results: Path | None) -> dict[str, str]:
+    """Where `optml up` serves API and monitor."""
+    from optml_queue.cli.connection import results_folder
+    from optml_queue.embedded.folder import StoreFolder
+
+    return StoreFolder(results_folder(results)).addresses()
+
+
+def _overview(source: Source, served: Mapping[str, str], *, as_json: bool) -> None:
     from optml_queue.cli.status import experiment_document
     from optml_queue.cli.tables import experiment_table
     from optml_queue.cli.terminal import show, show_json, stdout_width
@@ -104,13 +112,14 @@ def _overview(source: Source, *, as_json: bool) -> None:
     workers = source.workers()
     if as_json:
         documents = [experiment_document(experiment) for experiment in active]
-        show_json({"experiments": documents, "workers": [{"name": worker.name, **worker.facts} for worker in workers]})
+        told = [{"name": worker.name, **worker.facts} for worker in workers]
+        show_json({"experiments": documents, "workers": told, "served": dict(served)})
         return
     if active:
         show(experiment_table(active, stdout_width()), "")
     else:
         show("nothing runs; optml ls shows what ran")
-    show(census(workers))
+    show(census(workers), *(f"{name} at {address}" for name, address in served.items()))
 
 
 class Order(StrEnum):

@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from optml_queue import __version__
-from optml_queue.cli import control, experiments, logs, run, submit, workers
+from optml_queue.cli import control, experiments, logs, run, serving, submit, tokens, workers
 from optml_queue.errors import OptmlError
 
 FAULT = 70
@@ -105,8 +105,10 @@ VERBS: tuple[tuple[str, str, Callable[..., None]], ...] = (
     ("worker", SERVE, workers.worker),
     ("controller", SERVE, workers.controller),
     ("workers", SERVE, workers.workers),
-    ("up", SERVE, workers.up),
+    ("up", SERVE, serving.up),
     ("down", SERVE, workers.down),
+    ("api", SERVE, serving.api),
+    ("monitor", SERVE, serving.monitor),
 )
 
 
@@ -137,6 +139,11 @@ def _paragraph(text: str) -> str:
 app = _typer(Verbs)
 for _name, _panel, _verb in VERBS:
     app.command(_name, rich_help_panel=_panel, help=help_text(_verb))(_verb)
+
+token_app = _typer(TyperGroup)
+for _name, _verb in tokens.TOKEN_VERBS:
+    token_app.command(_name, help=help_text(_verb))(_verb)
+app.add_typer(token_app, name="token", rich_help_panel=SERVE, help="Who may use the API and the page.")
 
 submit_app = _typer()
 submit_app.command(cls=Verb, help=help_text(submit.submit))(submit.submit)

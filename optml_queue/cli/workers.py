@@ -148,34 +148,6 @@ def census(found: Sequence[WorkerInfo]) -> str:
     return f"{units.counted(len(found), 'worker')}: " + ", ".join(f"{n} {name}" for name, n in sorted(classes.items()))
 
 
-def up(
-    workers: options.Workers = None,
-    as_json: options.Json = False,
-    results: options.Results = None,
-) -> None:
-    """Start the local server and workers of a results folder, and leave them running.
-
-    They end with optml down, or after ten minutes without work.
-
-    Examples
-      optml up
-      optml up --workers 4
-    """
-    from optml_queue import embedded
-    from optml_queue.cli.connection import results_folder
-    from optml_queue.cli.terminal import show, show_json
-    from optml_queue.settings import settings
-
-    folder = results_folder(results)
-    record = embedded.up(folder, workers, archive_url=settings().archive_url or "")
-    if as_json:
-        show_json(
-            {"results": str(folder.absolute()), "port": record.port, "pid": record.pid, "version": record.version}
-        )
-    else:
-        show(f"local server on port {record.port}, results in {folder}. End it: optml down.")
-
-
 def down(as_json: options.Json = False, results: options.Results = None) -> None:
     """End the local server and workers of a results folder. Running trials go back to the queue; nothing is lost.
 

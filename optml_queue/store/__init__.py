@@ -1,11 +1,12 @@
 """The store: experiments, trials and workers in Redis or Valkey."""
 
 from optml_queue.store.experiment import Experiment, ExperimentState, Submission
-from optml_queue.store.records import Assignment, Declined, NewTrial, Publication, RestoredTrial, WorkerInfo
+from optml_queue.store.records import Assignment, Backlog, Declined, NewTrial, Publication, RestoredTrial, WorkerInfo
 from optml_queue.store.store import Store, is_experiment_id
 
 __all__ = [
     "Assignment",
+    "Backlog",
     "Declined",
     "Experiment",
     "ExperimentState",

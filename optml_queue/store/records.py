@@ -66,6 +66,45 @@ class Declined:
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """What there is to do for one resource class, in trials.
+
+    `queued` are reserved, whether published or not, `unpublished` are not reserved yet. Both count only what could
+    run now if there were workers without end: nothing of an experiment that is paused or ending, and no more than its
+    `max_parallel` leaves room for, nor than UNPUBLISHED_MAX.
+    """
+
+    queued: int = 0
+    running: int = 0
+    unpublished: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.queued + self.running + self.unpublished
+
+    def __add__(self, other: Backlog) -> Backlog:
+        return Backlog(self.queued + other.queued, self.running + other.running, self.unpublished + other.unpublished)
+
+    @classmethod
+    def of(cls, record: Mapping[str, str]) -> Backlog:
+        """The part of one experiment, out of the fields of its record."""
+        running = int(record.get("n:running", 0))
+        if record["state"] != "running" or "ending" in record:
+            return cls(running=running)
+        room = UNPUBLISHED_MAX
+        if "max_parallel" in record:
+            room = max(0, int(record["max_parallel"]) - running)
+        queued = min(int(record.get("n:queued", 0)), room)
+        unreserved = 0 if record["exhausted"] == "1" else max(0, int(record["end"]) - int(record["next"]))
+        if "max_trials" in record:
+            unreserved = min(unreserved, int(record["max_trials"]) - int(record.get("created", 0)))
+        return cls(queued, running, max(0, min(unreserved, room - queued)))
+
+
+UNPUBLISHED_MAX = 10_000  # the widest window of an experiment: nobody scales further on its account
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerInfo:
     """A living worker: what it last said of itself."""
 

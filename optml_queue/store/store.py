@@ -26,6 +26,7 @@ from optml_queue.store.experiment import Experiment, ExperimentState, Submission
 from optml_queue.store.records import (
     LIVE_FIELDS,
     Assignment,
+    Backlog,
     Declined,
     NewTrial,
     Publication,
@@ -48,6 +49,7 @@ TRACEBACK_MAX = 8_192  # characters kept of one attempt's traceback, its end
 OUTPUT_MAX = 8_192  # characters kept of what one attempt wrote, its end
 ERROR_MAX = 2_048
 LOG_LIMIT_S = 3_600  # a log that is being restored and does not grow was left by a process that died
+TIMES_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)  # upper ends of a histogram of times; prelude.lua has them too
 LOOK_S = 0.025  # between two looks at the log of finished trials
 SLACK = 64  # a message is overtaken when one published this many later has begun (plus two for each worker)
 
@@ -170,6 +172,24 @@ class Store:
         with self._reaching():
             ids = self.client.zrevrange(f"{ROOT}:experiments", 0, -1)
         return self._experiments(ids)
+
+    def ids(self, state: ExperimentState | None = None) -> list[str]:
+        """The ids of all experiments, or of those in a state, the newest first."""
+        with self._reaching():
+            ids = cast("list[str]", self.client.zrevrange(f"{ROOT}:experiments", 0, -1))
+        if state is None or not ids:
+            return ids
+        states = self._pipeline(lambda pipe: [pipe.hget(_x(id_), "state") for id_ in ids])
+        return [id_ for id_, found in zip(ids, states, strict=True) if found == state]
+
+    def of_ids(self, ids: Sequence[str]) -> list[Experiment]:
+        """The experiments of those ids that exist, in the order asked for."""
+        return self._experiments(ids)
+
+    def remember(self, key: str, value: str, ttl_s: int) -> str:
+        """Keep a value under a key of the caller's, for a while; the one that was kept there first."""
+        replies = self._pipeline(lambda pipe: pipe.set(key, value, nx=True, ex=ttl_s).get(key))
+        return str(replies[1] or value)
 
     def active(self) -> list[str]:
         """The ids of experiments that are not over, the oldest first."""
@@ -697,6 +717,57 @@ class Store:
 
     def _mark(self, experiment: str, field: str, value: int, if_was: int) -> bool:
         return bool(self._run("mark", _x(experiment), field, value, if_was))
+
+    # What there is to do
+
+    def backlog(self) -> dict[str, Backlog]:
+        """What waits and runs, by resource class; classes that only have workers are there too.
+
+        One round trip over the experiments that are not over, whatever their size.
+        """
+        ids = self.active()
+        fields = (
+            "class", "state", "ending", "max_parallel", "n:queued", "n:running", "exhausted", "end", "next", "created",
+            "max_trials",
+        )  # fmt: skip
+
+        def calls(pipe: Any) -> None:
+            for id_ in ids:
+                pipe.hmget(_x(id_), fields)
+            pipe.hvals(f"{ROOT}:workers")
+
+        *records, workers = self._pipeline(calls)
+        found = {str(json.loads(facts).get("class", "")): Backlog() for facts in workers}
+        for values in records:
+            record = {name: value for name, value in zip(fields, values, strict=True) if value}
+            if "class" in record:  # not removed meanwhile
+                found[record["class"]] = found.get(record["class"], Backlog()) + Backlog.of(record)
+        return found
+
+    def oldest_queued_ages(self) -> dict[str, float]:
+        """By resource class: seconds since the oldest published trial that has not begun was published."""
+        now_ms, ids = self._now_ms(), self.active()
+        replies = self._pipeline(
+            lambda pipe: [pipe.hget(_x(id_), "class").zrange(f"{_x(id_)}:published", 0, 0) for id_ in ids]
+        )
+        oldest = [(class_, id_, n[0]) for class_, id_, n in zip(replies[::2], ids, replies[1::2], strict=True) if n]
+        times = self._pipeline(lambda pipe: [pipe.hget(f"{_x(id_)}:t:{n}", "pub") for _, id_, n in oldest])
+        ages: dict[str, float] = {}
+        for (class_, _, _), published_ms in zip(oldest, times, strict=True):
+            if published_ms and class_:
+                ages[class_] = max(ages.get(class_, 0.0), (now_ms - int(published_ms)) / 1000)
+        return ages
+
+    def times(self, resource_class: str) -> dict[str, int]:
+        """How long finished trials ran and waited: the histogram of a class (see prelude.lua and TIMES_S)."""
+        with self._reaching():
+            counts = self.client.hgetall(f"{ROOT}:times:{resource_class}")
+        return {name: int(count) for name, count in counts.items()}
+
+    def recovered_total(self) -> int:
+        """How many published messages were found lost and published again, ever."""
+        with self._reaching():
+            return int(self.client.hget(f"{ROOT}:totals", "recovered") or 0)
 
     # Workers
 

@@ -64,11 +64,13 @@ class Application(Celery):  # type: ignore[misc]  # celery has no types
     beat_note = Note()
 
     amqp_cls = Amqp
+    events_cls = "optml_queue.worker.events:Events"
 
     def __init__(self, settings: Settings) -> None:
         super().__init__("optml_queue", set_as_current=False)
         self.settings = settings
         self.conf.update(celery_config(settings.broker, settings.resource_class))
+        self.conf.worker_send_task_events = settings.events
         self.conf.result_backend = "optml_queue.worker.backend:StoreBackend"
         self.register_task(TrialTask())
         self.steps["worker"].update((Heartbeat, WakeOnSignal))

@@ -277,7 +277,7 @@ def _run_worker(app: Application, name: str, queues: Sequence[str]) -> int:
         prefetch_multiplier=1,
         without_mingle=True,
         without_gossip=True,
-        without_heartbeat=True,
+        without_heartbeat=not app.settings.events,  # Flower tells by it who lives
         quiet=True,
         loglevel=logging.getLogger().level,
     )

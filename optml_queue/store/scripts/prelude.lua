@@ -19,6 +19,8 @@
 --   optml:leases        zset    "<id>|<n>"; score: end of the lease (ms)
 --   optml:active        zset    experiments that are not over
 --   optml:wanted        zset    experiments that wait for `advance`
+--   optml:times:<class> hash    how long finished trials ran and waited, as histograms: counts "run:<i>", "wait:<i>", sums in ms
+--   optml:totals        hash    what only ever grows: recovered (messages)
 --
 -- Parameters and metrics pass through as the text they came as: cjson would round their floats.
 
@@ -173,6 +175,17 @@ local function place(x, n, state, metrics)
   end
 end
 
+-- Count how long an attempt ran, or a trial waited for it, in the histogram of its class.
+local TIMES_MS = { 10, 100, 1000, 10000, 60000, 600000, 3600000 } -- upper ends; store.py has the same figures
+local function note_time(times, what, ms)
+  local i = 1
+  while TIMES_MS[i] and ms > TIMES_MS[i] do
+    i = i + 1
+  end
+  redis.call('HINCRBY', times, what .. ':' .. i, 1)
+  redis.call('HINCRBY', times, what .. '_ms', int(math.max(0, ms)))
+end
+
 -- A trial reaches a terminal state: its live record becomes a finished one. `metrics`, `reason` and `error` are JSON.
 local function conclude(x, n, state, metrics, reason, error)
   local key = x .. ':t:' .. n
@@ -196,6 +209,11 @@ local function conclude(x, n, state, metrics, reason, error)
   count(x, t[1], -1)
   count(x, state, 1)
   redis.call('RPUSH', x .. ':log', n)
+  if begun ~= 'null' then
+    local times = ROOT .. ':times:' .. (redis.call('HGET', x, 'class') or '')
+    note_time(times, 'run', now - tonumber(begun))
+    note_time(times, 'wait', tonumber(begun) - tonumber(t[6]))
+  end
   place(x, n, state, metrics)
   if t[8] and (state == 'failed' or state == 'cancelled') then
     redis.call('HSET', x .. ':checkpoints', n, t[8])

@@ -22,6 +22,7 @@ for i = 1, #oldest, 2 do
 end
 if found > 0 then
   redis.call('HINCRBY', x, 'recovered', found)
+  redis.call('HINCRBY', ROOT .. ':totals', 'recovered', found)
   want(x)
 end
 return found

@@ -1,0 +1,188 @@
+"""The finished trials of an experiment in columns, for what an index of the store does not answer.
+
+Sorting and filtering by any figure or parameter, and plots of 100,000 trials, would otherwise read every record each
+time. The log of finished trials only grows, so a table is brought up to date by what was added, a bounded step a
+request; and it is only a cache: another process, or this one after a restart, makes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from optml_queue.store import Experiment, Store
+from optml_queue.summary import value_of
+from optml_queue.trial import REOPENABLE_STATES, Trial, TrialState, encode
+
+TABLES_MAX = 8
+ROWS_MAX = 1_000_000
+STEP = 2_000  # records read in one round trip
+STEP_LIMIT_S = 0.4  # of reading for one request; the answer says how far it came
+
+STATES = tuple(TrialState)
+_CODES = {state: code for code, state in enumerate(STATES)}
+Column = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """A table at one moment; arrays of one length, a row for each finished trial, in the order of finishing.
+
+    `states` are places in STATES. `value` is the figure a trial is ranked by, nan where it has none. Times are seconds.
+    `parameters` has numbers as they are; texts, booleans and lists by their place in `labels`; nan where it has none.
+    `covered` of the log's `finished` entries are in.
+    """
+
+    numbers: Rows
+    states: Rows
+    value: Column
+    run_s: Column
+    wait_s: Column
+    finished_at: Column
+    workers: Rows
+    worker_names: Sequence[str]
+    parameters: Mapping[str, Column]
+    labels: Mapping[str, Sequence[Any]]
+    covered: int
+    finished: int
+
+
+class Table:
+    """The growing table of one experiment."""
+
+    def __init__(self, parameters: Mapping[str, Mapping[str, Any]], metric: str) -> None:
+        self.lock = Lock()
+        self.covered = 0
+        self._metric = metric
+        self._numbers, self._states, self._workers = array("q"), array("q"), array("q")
+        self._value, self._run_s, self._wait_s, self._finished_at = (array("d") for _ in range(4))
+        self._parameters = {name: array("d") for name in parameters}
+        # Parameters whose values are not all numbers: what each value's code is, and the other way round.
+        self._codes: dict[str, dict[str, int]] = {name: {} for name in parameters if _is_labelled(parameters[name])}
+        self._labels: dict[str, list[Any]] = {name: [] for name in self._codes}
+        self._worker_codes: dict[str, int] = {}
+        self._reopenable: dict[int, int] = {}  # numbers that may come again → their row
+        self._dead: list[int] = []  # rows whose trial came again
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def add(self, trial: Trial) -> None:
+        """Add a trial that finished; it takes the place of what was known of it."""
+        row = len(self._numbers)
+        if (before := self._reopenable.pop(trial.number, None)) is not None:
+            self._dead.append(before)
+        if trial.state in REOPENABLE_STATES:
+            self._reopenable[trial.number] = row
+        value = value_of(trial, self._metric)
+        self._numbers.append(trial.number)
+        self._states.append(_CODES[trial.state])
+        self._value.append(math.nan if value is None else value)
+        self._run_s.append(_or_nan(trial.run_s))
+        self._wait_s.append(_or_nan(trial.wait_s))
+        self._finished_at.append(_or_nan(trial.finished_at))
+        self._workers.append(self._worker_codes.setdefault(trial.worker, len(self._worker_codes)))
+        for name, column in self._parameters.items():
+            column.append(self._number(name, trial.params.get(name)))
+
+    def _number(self, name: str, value: Any) -> float:
+        if value is None:
+            return math.nan
+        if name not in self._codes:
+            return float(value) if _is_number(value) else math.nan
+        key = encode(value)
+        code = self._codes[name].setdefault(key, len(self._codes[name]))
+        if code == len(self._labels[name]):
+            self._labels[name].append(value)
+        return float(code)
+
+    def columns(self, finished: int) -> Columns:
+        """The table as it is now."""
+        alive = np.ones(len(self._numbers), dtype=bool)
+        alive[self._dead] = False
+
+        def column(values: array[float]) -> Column:
+            return np.array(values, dtype=np.float64)[alive]
+
+        def row(values: array[int]) -> Rows:
+            return np.array(values, dtype=np.int64)[alive]
+
+        return Columns(
+            numbers=row(self._numbers),
+            states=row(self._states),
+            value=column(self._value),
+            run_s=column(self._run_s),
+            wait_s=column(self._wait_s),
+            finished_at=column(self._finished_at),
+            workers=row(self._workers),
+            worker_names=list(self._worker_codes),
+            parameters={name: column(values) for name, values in self._parameters.items()},
+            labels={name: list(labels) for name, labels in self._labels.items()},
+            covered=self.covered,
+            finished=finished,
+        )
+
+
+class Tables:
+    """The tables of the experiments that were asked for last."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._tables: OrderedDict[str, Table] = OrderedDict()
+        self._lock = Lock()
+
+    def columns(self, experiment: Experiment) -> Columns:
+        """The finished trials of an experiment, as many as could be read in the time that one request has."""
+        with self._lock:
+            table = self._tables.get(experiment.id)
+            if table is None:
+                parameters = json.loads(experiment.spec)["parameters"]
+                table = self._tables[experiment.id] = Table(parameters, experiment.metric)
+            self._tables.move_to_end(experiment.id)
+            while len(self._tables) > TABLES_MAX:
+                self._tables.popitem(last=False)
+        with table.lock:
+            self._bring_up(table, experiment)
+            return table.columns(experiment.finished)
+
+    def _bring_up(self, table: Table, experiment: Experiment) -> None:
+        deadline = monotonic() + STEP_LIMIT_S
+        while table.covered < experiment.finished and len(table) < ROWS_MAX and monotonic() < deadline:
+            stop = min(table.covered + STEP, experiment.finished)
+            for trial in self._store.finished(experiment.id, table.covered, stop):
+                table.add(trial)
+            table.covered = stop
+
+
+def _is_labelled(axis: Mapping[str, Any]) -> bool:
+    """Whether a parameter, as the resolved spec has it, takes anything but numbers."""
+    return not all(map(_is_number, axis.get("values", [axis["value"]] if "value" in axis else [])))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def chosen(rows: Rows, value: Column, most: int) -> Rows:
+    """At most `most` of some rows, evenly spread over them, those with the extremes of `value` among them."""
+    if len(rows) <= most:
+        return rows
+    finite = rows[np.isfinite(value[rows])]
+    extremes = [int(finite[pick(value[finite])]) for pick in (np.argmin, np.argmax)] if len(finite) else []
+    spread = rows[np.linspace(0, len(rows) - 1, most - len(extremes)).astype(np.int64)]
+    return np.union1d(spread, np.array(extremes, dtype=np.int64))

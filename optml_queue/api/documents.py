@@ -1,0 +1,151 @@
+"""What the routes answer with: experiments, trials and their figures as JSON documents."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
+
+from optml_queue.store import Experiment, ExperimentState, Store
+from optml_queue.trial import Attempt, Trial, TrialState
+
+RECENT = 50  # finished trials that the throughput is taken from
+
+
+# Training may diverge, and JSON has no such numbers.
+Figure = Annotated[
+    float, WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"], "type": "string"}]})
+]
+
+
+class Document(BaseModel):
+    """A response. Numbers that JSON lacks are the texts "NaN", "Infinity" and "-Infinity"."""
+
+    model_config = ConfigDict(ser_json_inf_nan="strings")
+
+
+class ExperimentDocument(Document):
+    """An experiment. `total` is an upper bound unless `total_is_exact`. Times are seconds since the epoch, UTC."""
+
+    experiment: str
+    name: str
+    state: ExperimentState
+    ending: str
+    reason: str
+    counts: dict[TrialState, int]
+    total: int
+    total_is_exact: bool
+    finished: int
+    metric: str
+    goal: str
+    resource_class: str
+    priority: int
+    created_at: float
+    finished_at: float | None
+
+    @classmethod
+    def fields_of(cls, experiment: Experiment) -> dict[str, Any]:
+        return {
+            "experiment": experiment.id,
+            "name": experiment.name,
+            "state": experiment.state,
+            "ending": experiment.ending,
+            "reason": experiment.reason,
+            "counts": dict(experiment.counts),
+            "total": experiment.total,
+            "total_is_exact": experiment.exhausted or experiment.is_over,
+            "finished": experiment.finished,
+            "metric": experiment.metric,
+            "goal": experiment.goal,
+            "resource_class": experiment.resource_class,
+            "priority": experiment.priority,
+            "created_at": experiment.created_at,
+            "finished_at": experiment.finished_at,
+        }
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> Self:
+        return cls(**cls.fields_of(experiment))
+
+
+class TrialDocument(Document):
+    """A trial. `wait_s` runs from the queue to the last attempt's begin, `run_s` from there to its end."""
+
+    number: int
+    state: TrialState
+    params: dict[str, Any]
+    seed: int
+    metrics: dict[str, Figure]
+    reason: str
+    error: str
+    attempts: int
+    worker: str
+    queued_at: float | None
+    started_at: float | None
+    finished_at: float | None
+    wait_s: float | None
+    run_s: float | None
+
+    @classmethod
+    def of(cls, trial: Trial) -> Self:
+        return cls(**{name: getattr(trial, name) for name in cls.model_fields})
+
+
+class AttemptDocument(Document):
+    """An attempt that ended without a result. `output` is the end of what it wrote."""
+
+    attempt: int
+    worker: str
+    started_at: float
+    ended_at: float
+    reason: str
+    error: str
+    traceback: str
+    output: str
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Self:
+        return cls(**{name: getattr(attempt, name) for name in cls.model_fields})
+
+
+class ExperimentDetail(ExperimentDocument):
+    """An experiment, its best trial and its pace. `parameters` and `seeds` (how many) are what its spec has.
+
+    `trials_per_s` and `eta_s` (seconds) are null when nobody works on it, or too little has finished to tell.
+    """
+
+    best: TrialDocument | None
+    trials_per_s: float | None
+    eta_s: float | None
+    workers: int
+    parameters: list[str]
+    seeds: int
+
+    @classmethod
+    def read(cls, store: Store, experiment: Experiment, parameters: Sequence[str], seeds: int) -> Self:
+        """Ask the store for what goes with an experiment: a few round trips, however many trials there are."""
+        best = store.best(experiment.id)
+        workers = store.live_workers(experiment.resource_class)
+        works = workers > 0 and experiment.state is ExperimentState.RUNNING
+        rate = _recent_rate(store, experiment) if works else None
+        left = experiment.total - experiment.terminal
+        return cls(
+            **cls.fields_of(experiment),
+            best=TrialDocument.of(best[0]) if best else None,
+            trials_per_s=rate,
+            eta_s=left / rate if rate else None,
+            workers=workers,
+            parameters=list(parameters),
+            seeds=seeds,
+        )
+
+
+def _recent_rate(store: Store, experiment: Experiment) -> float | None:
+    """Trials a second from the first of the last finished ones until now; None for fewer than two."""
+    last = store.finished(experiment.id, max(0, experiment.finished - RECENT), experiment.finished)
+    times = [trial.finished_at for trial in last if trial.finished_at is not None]
+    if len(times) < 2:
+        return None
+    return (len(times) - 1) / max(time.time() - min(times), 1e-3)

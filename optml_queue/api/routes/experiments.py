@@ -1,0 +1,148 @@
+"""/api/v1/experiments: submitted, listed, shown, deleted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+
+from optml_queue import experiments
+from optml_queue.api.documents import Document, ExperimentDetail, ExperimentDocument
+from optml_queue.api.installation import Here, Installation
+from optml_queue.api.problems import ConflictError
+from optml_queue.api.submission import YAML_TYPES, Sent, SpecBody, read_spec
+from optml_queue.spec import Spec
+from optml_queue.store import Experiment, ExperimentState
+from optml_queue.store.store import ROOT
+
+PREFIX = "/api/v1/experiments"
+IDEMPOTENCY_S = 24 * 3600
+
+router = APIRouter(prefix=PREFIX, tags=["experiments"])
+
+# An id, or `latest`.
+Id = Annotated[
+    str,
+    Path(
+        description="An experiment's id; `latest` is the newest.",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        examples=["latest"],
+    ),
+]
+SPEC_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "description": "A spec (see docs/spec.md), as the YAML that one would type, or the same as JSON.",
+        "content": {
+            YAML_TYPES[0]: {"schema": {"type": "string"}},
+            "application/json": {"schema": {"type": "object"}},
+        },
+    }
+}
+
+
+class ExperimentList(Document):
+    """Experiments, the newest first. `total` counts all that match."""
+
+    experiments: list[ExperimentDocument]
+    total: int
+
+
+class SpecDocument(Document):
+    """A spec as YAML: `text` as it was typed, `resolved` with every default filled in."""
+
+    text: str
+    resolved: str
+
+
+@router.get("")
+def list_experiments(
+    here: Here,
+    state: Annotated[ExperimentState | None, Query(description="Only experiments in this state.")] = None,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> ExperimentList:
+    """List experiments, the newest first."""
+    ids = here.store.ids(state)
+    found = here.store.of_ids(ids[offset : offset + limit])
+    return ExperimentList(experiments=[ExperimentDocument.of(each) for each in found], total=len(ids))
+
+
+@router.post("", status_code=201, openapi_extra=SPEC_BODY)
+def create_experiment(
+    sent: SpecBody,
+    here: Here,
+    request: Request,
+    response: Response,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Any text of your own. The same request sent again under it within a day makes no second "
+            "experiment: the answer is the first one.",
+            min_length=1,
+            max_length=255,
+            pattern=r"^[\x21-\x7e]+$",
+        ),
+    ] = None,
+) -> ExperimentDocument:
+    """Submit an experiment."""
+    token = request.state.token
+    spec = read_spec(sent, here, token.role)
+    id_ = experiments.new_id(spec.name)
+    if idempotency_key is not None:
+        id_ = _claimed_id(here, f"{token.id} {idempotency_key}", sent, id_)
+    experiments.submit(here.store, here.archive, spec, experiment=id_, cache_dir=here.settings.cache_dir)
+    response.headers["Location"] = f"{PREFIX}/{id_}"
+    return ExperimentDocument.of(here.store.experiment(id_))
+
+
+def _claimed_id(here: Installation, key: str, sent: Sent, new_id: str) -> str:
+    """The id that belongs to an idempotency key: the new one, or that of the first request under the key.
+
+    Submitting is idempotent under an id, so a request repeated after a crash goes on where the first one ended.
+    """
+    digest = hashlib.sha256(sent.text.encode(errors="surrogatepass")).hexdigest()
+    record = json.dumps([digest, new_id])
+    place = f"{ROOT}:idempotency:{hashlib.sha256(key.encode()).hexdigest()}"
+    first_digest, id_ = json.loads(here.store.remember(place, record, IDEMPOTENCY_S))
+    if first_digest != digest:
+        raise ConflictError("Idempotency-Key: another spec was sent under this key; choose a new key for each")
+    return str(id_)
+
+
+@router.get("/{id}")
+def show_experiment(id: Id, here: Here) -> ExperimentDetail:  # noqa: A002
+    """Show an experiment: its state, its pace, its best trial."""
+    found = experiment_of(here, id)
+    spec = json.loads(found.spec)
+    return ExperimentDetail.read(here.store, found, list(spec["parameters"]), len(spec["seeds"]))
+
+
+@router.get("/{id}/spec")
+def show_spec(id: Id, here: Here) -> SpecDocument:  # noqa: A002
+    """Show the spec of an experiment, as typed and as it was understood."""
+    spec = Spec.from_json(here.store.spec(here.store.resolve(id)))
+    return SpecDocument(text=spec.text, resolved=spec.to_yaml())
+
+
+@router.delete("/{id}", status_code=204)
+def delete_experiment(
+    id: Id,  # noqa: A002
+    here: Here,
+    keep_archive: Annotated[bool, Query(description="Forget it in the store only; its files stay.")] = False,
+) -> None:
+    """Remove an experiment that is over: its records in the store and its files in the archive."""
+    found = experiment_of(here, id)
+    if not found.is_over:
+        raise ConflictError(f"{found.id} is {found.state}; end it first: optml cancel {found.id}")
+    if not keep_archive:
+        # The files first: should that fail, the store still knows of them.
+        here.archive.delete(found.id)
+    here.store.remove(found.id)
+
+
+def experiment_of(here: Installation, text: str) -> Experiment:
+    """The experiment meant by an id or `latest`. Raises NotFoundError."""
+    return here.store.experiment(here.store.resolve(text))

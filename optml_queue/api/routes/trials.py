@@ -1,0 +1,253 @@
+"""/api/v1/experiments/{id}/trials: paged, filtered, sorted; the best; one with its attempts, logs and curve."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Path, Query
+
+from optml_queue.api.columns import STATES, Columns, Rows
+from optml_queue.api.documents import AttemptDocument, Document, Figure, TrialDocument
+from optml_queue.api.installation import Here, Installation
+from optml_queue.api.routes.experiments import PREFIX, Id, experiment_of
+from optml_queue.archive.kept import artifacts_folder, output
+from optml_queue.driver import Goal
+from optml_queue.errors import InputError, NotFoundError
+from optml_queue.store import Experiment
+from optml_queue.summary import Ranked, leaderboard
+from optml_queue.trial import Trial, TrialState
+
+RANKED_MAX = 200_000  # finished trials that a ranking over several seeds reads
+_CONDITION = re.compile(r"([^\s<>=!]{1,100})\s*(<=|>=|=|<|>)\s*(.{1,200})")
+_COMPARE = {"=": np.equal, "<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}
+
+router = APIRouter(prefix=PREFIX, tags=["trials"])
+
+Number = Annotated[int, Path(ge=0, le=2**53, description="A trial's number.")]
+
+
+class Sort(StrEnum):
+    """What trials are ordered by; a trial that has no such figure is left out."""
+
+    NUMBER = "number"
+    METRIC = "metric"  # the best first
+    DURATION = "duration"
+    FINISHED = "finished"
+
+
+class TrialPage(Document):
+    """Some trials. `total` counts all that match; `covered` of `finished` trials have been looked at so far.
+
+    The two differ for a moment after a large experiment was first sorted or filtered: ask again.
+    """
+
+    trials: list[TrialDocument]
+    total: int
+    covered: int
+    finished: int
+
+
+class TrialDetail(TrialDocument):
+    """A trial with its failed attempts, the values it reported by step, and the files it kept."""
+
+    ended_attempts: list[AttemptDocument]
+    curve: list[tuple[int, Figure]]
+    artifacts: list[str]
+
+
+class Lines(Document):
+    """What a trial logged, line by line, and what its attempts wrote, by attempt."""
+
+    lines: list[str]
+    output: dict[int, str]
+
+
+class RankedPoint(Document):
+    """A point's place; `mean` and `sd` are over the `n` complete of its `of` trials, `number` is its best one."""
+
+    rank: int
+    params: dict[str, Any]
+    mean: float
+    sd: float | None
+    n: int
+    of: int
+    diverged: int
+    number: int
+
+
+class Leaderboard(Document):
+    """The best points, best first."""
+
+    metric: str
+    goal: str
+    points: list[RankedPoint]
+
+
+@router.get("/{id}/trials")
+def list_trials(
+    id: Id,  # noqa: A002
+    here: Here,
+    state: Annotated[TrialState | None, Query(description="Only trials in this state.")] = None,
+    where: Annotated[
+        list[Annotated[str, Query(max_length=320)]],
+        Query(
+            max_length=10,
+            description="Conditions on parameters of finished trials, as in `learning_rate<=1e-3` or `kernel=gauss`.",
+        ),
+    ] = [],  # noqa: B006 - FastAPI copies it
+    sort: Sort = Sort.NUMBER,
+    descending: Annotated[bool, Query(description="The other way round.")] = False,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> TrialPage:
+    """List trials.
+
+    By number, all trials are there, those that wait and run too; in any other order, and with conditions, finished
+    ones. Indices of the store answer what they can; the rest comes out of a cache of up to a million finished trials.
+    """
+    found = experiment_of(here, id)
+    quick = None if where or descending else _indexed(here, found, state, sort, offset, limit)
+    if quick is not None:
+        trials, total, covered = *quick, found.finished
+    else:
+        columns = here.tables.columns(found)
+        rows = _ordered(columns, _matching(columns, state, where), found, sort, descending)
+        numbers = columns.numbers[rows[offset : offset + limit]]
+        trials, total, covered = here.store.trials(found.id, [int(n) for n in numbers]), len(rows), columns.covered
+    documents = [TrialDocument.of(trial) for trial in trials]
+    return TrialPage(trials=documents, total=total, covered=covered, finished=found.finished)
+
+
+def _indexed(
+    here: Installation, found: Experiment, state: TrialState | None, sort: Sort, offset: int, limit: int
+) -> tuple[Sequence[Trial], int] | None:
+    """Trials in an order that the store keeps, and how many there are; None for any other."""
+    counts = found.counts
+    if sort is Sort.METRIC and state in (None, TrialState.COMPLETE):
+        return here.store.page(found.id, TrialState.COMPLETE, offset, limit), counts[TrialState.COMPLETE]
+    if sort is Sort.FINISHED and state is None:
+        return here.store.finished(found.id, offset, offset + limit), found.finished
+    if sort is Sort.NUMBER and state is not TrialState.COMPLETE:
+        return here.store.page(found.id, state, offset, limit), sum(counts.values()) if state is None else counts[state]
+    return None
+
+
+def _matching(columns: Columns, state: TrialState | None, where: Sequence[str]) -> Rows:
+    kept = np.ones(len(columns.numbers), dtype=bool)
+    if state is not None:
+        kept &= columns.states == STATES.index(state)
+    for condition in where:
+        kept &= _meets(columns, condition)
+    return np.flatnonzero(kept)
+
+
+def _meets(columns: Columns, condition: str) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    match = _CONDITION.fullmatch(condition)
+    if match is None:
+        raise InputError(f"where: {condition[:80]!r} is no condition; write one as in learning_rate<=1e-3")
+    name, operator, text = match.groups()
+    if name not in columns.parameters:
+        raise InputError(f"where: there is no parameter {name!r}; there are {', '.join(columns.parameters)}")
+    labels = columns.labels.get(name)
+    if labels is None:
+        return np.asarray(_COMPARE[operator](columns.parameters[name], _figure(text)))
+    if operator != "=":
+        raise InputError(f"where: {name} is not a number: only = can be asked of it")
+    codes = [code for code, label in enumerate(labels) if text in (str(label), json.dumps(label))]
+    return np.isin(columns.parameters[name], codes)
+
+
+def _figure(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"where: {text[:80]!r} is not a number") from None
+
+
+def _ordered(columns: Columns, rows: Rows, found: Experiment, sort: Sort, descending: bool) -> Rows:
+    keys = {
+        Sort.NUMBER: columns.numbers.astype(np.float64),
+        Sort.METRIC: columns.value if found.goal == Goal.MINIMIZE else -columns.value,
+        Sort.DURATION: columns.run_s,
+        Sort.FINISHED: columns.finished_at,
+    }
+    key = keys[sort][rows]
+    rows, key = rows[np.isfinite(key)], key[np.isfinite(key)]
+    # The lower number goes first among equals, whichever way the others are sorted.
+    order = np.lexsort((columns.numbers[rows], -key if descending else key))
+    return rows[order]
+
+
+@router.get("/{id}/best")
+def best(id: Id, here: Here, limit: Annotated[int, Query(ge=1, le=100)] = 10) -> Leaderboard:  # noqa: A002
+    """Rank the points; over several seeds, by their mean.
+
+    With several seeds all finished trials are read, up to 200,000; of a larger experiment that is over, the archive's
+    summary.json is the answer.
+    """
+    found = experiment_of(here, id)
+    return Leaderboard(
+        metric=found.metric, goal=found.goal, points=[RankedPoint(**p) for p in _ranked(here, found, limit)]
+    )
+
+
+def _ranked(here: Installation, found: Experiment, limit: int) -> list[dict[str, Any]]:
+    if len(json.loads(found.spec)["seeds"]) == 1:
+        trials = here.store.best(found.id, limit)
+        points = [
+            Ranked(rank, trial.params, trial.metrics[found.metric], None, 1, 1, 0, trial.number)
+            for rank, trial in enumerate(trials, start=1)
+        ]
+        return [asdict(point) for point in points]
+    if found.is_consolidated:
+        summary: dict[str, Any] = json.loads(here.archive.get(f"{found.id}/summary.json"))
+        return list(summary["leaderboard"][:limit])
+    if found.finished > RANKED_MAX:
+        raise InputError(
+            f"{found.id} runs and has more than {RANKED_MAX:,} trials under several seeds: its points are ranked "
+            "at its end; until then, trials?sort=metric shows the best trials"
+        )
+    points = leaderboard(here.store.stream(found.id), found.metric, Goal(found.goal), limit)
+    return [asdict(point) for point in points]
+
+
+@router.get("/{id}/trials/{number}")
+def show_trial(id: Id, number: Number, here: Here) -> TrialDetail:  # noqa: A002
+    """Show a trial with its failed attempts, its curve and the files it kept."""
+    experiment, trial = _trial(here, id, number)
+    folder = artifacts_folder(experiment, number)
+    return TrialDetail(
+        **TrialDocument.of(trial).model_dump(),
+        ended_attempts=[AttemptDocument.of(each) for each in here.store.attempts(experiment, number)],
+        curve=list(here.store.curve(experiment, number).items()),
+        artifacts=[key.removeprefix(f"{folder}/") for key in here.archive.keys(folder)],
+    )
+
+
+@router.get("/{id}/trials/{number}/logs")
+def show_logs(
+    id: Id,  # noqa: A002
+    number: Number,
+    here: Here,
+    start: Annotated[int, Query(ge=0, le=2**31, description="Skip the first lines.")] = 0,
+) -> Lines:
+    """Show what a trial logged, and what its attempts wrote to stdout and stderr."""
+    experiment, trial = _trial(here, id, number)
+    written = {n: output(here.archive, experiment, number, n) for n in range(1, min(trial.attempts, 20) + 1)}
+    return Lines(
+        lines=here.store.logs(experiment, number, start), output={n: text for n, text in written.items() if text}
+    )
+
+
+def _trial(here: Installation, text: str, number: int) -> tuple[str, Trial]:
+    experiment = here.store.resolve(text)
+    found = here.store.trials(experiment, [number])
+    if not found:
+        raise NotFoundError(f"{experiment} has no trial {number}; it may not have been reserved yet")
+    return experiment, found[0]

@@ -1,0 +1,235 @@
+"""A spec that arrives over the network: read by the rules of the command line, and by stricter ones.
+
+The command line reads files of the person who types. Here somebody else's request would read files of the server:
+so nothing local may be named, whatever the token. Data are uploaded first, or lie below a configured s3:// prefix.
+"""
+
+from __future__ import annotations
+
+import json
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import unquote
+
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
+
+from optml_queue.api.installation import Installation
+from optml_queue.api.problems import ApiError
+from optml_queue.archive.dataset import download, fetch
+from optml_queue.data import SHIPPED, DataSpec
+from optml_queue.errors import ArchiveError, DataError, Problem, SpecError
+from optml_queue.spec import Spec, parse_spec
+from optml_queue.spec.document import MAX_DEPTH, DocumentError, Node, compose, decode, dump
+from optml_queue.store.tokens import Role
+
+SOURCE = "spec"
+UPLOAD = "upload:"  # data: {csv: "upload:<sha256>"} names what was uploaded
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml", "text/plain")
+# A folder that never exists: relative paths in a spec lead nowhere.
+NOWHERE = Path("/nonexistent/optml-queue")
+_PATH_KEYS = ("csv", "npz", "path")
+_REFERENCE = re.compile(r"upload:([0-9a-f]{64})")
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The body of a request that holds a spec, as YAML. `has_lines` is False for JSON, whose lines are not kept."""
+
+    text: str
+    has_lines: bool
+
+
+async def sent_spec(request: Request) -> Sent:
+    """The spec in a request's body, in YAML or JSON. Raises SpecError, ApiError."""
+    media_type = request.headers.get("content-type", "application/yaml").partition(";")[0].strip().lower()
+    body = await request.body()
+    try:
+        text = decode(body)
+    except DocumentError as error:
+        raise SpecError(SOURCE, [error.problem]) from None
+    if media_type in YAML_TYPES:
+        return Sent(text, has_lines=True)
+    if media_type == "application/json":
+        return Sent(await run_in_threadpool(_yaml_of, text), has_lines=False)
+    raise ApiError(
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        f"a spec is YAML (application/yaml) or JSON (application/json), got {media_type[:80]!r}",
+        {"Accept": "application/yaml, application/json"},
+    )
+
+
+SpecBody = Annotated[Sent, Depends(sent_spec)]
+
+
+def _yaml_of(text: str) -> str:
+    try:
+        content = json.loads(text, object_pairs_hook=_without_repeats)
+        _check_depth(content)
+        return dump(content)
+    except RecursionError:
+        problem = Problem("", f"nested more than {MAX_DEPTH} deep")
+    except _RepeatedKeyError as error:
+        problem = Problem(str(error), "the key comes twice", 0, "keep one of them")
+    except ValueError as error:
+        problem = Problem("", f"not JSON: {error}"[:300])
+    raise SpecError(SOURCE, [problem])
+
+
+class _RepeatedKeyError(Exception):
+    pass
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    entries: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in entries:
+            raise _RepeatedKeyError(key[:60])
+        entries[key] = value
+    return entries
+
+
+def _check_depth(content: Any, depth: int = 0) -> None:
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    for item in content.values() if isinstance(content, dict) else content if isinstance(content, list) else ():
+        _check_depth(item, depth + 1)
+
+
+# Reading
+
+
+def read_spec(sent: Sent, here: Installation, role: Role) -> Spec:
+    """The spec, with its data at hand. Raises SpecError with every problem, DataError, UnreachableError."""
+    try:
+        root, _ = compose(sent.text)
+    except DocumentError as error:
+        raise _without_lines(SpecError(SOURCE, [error.problem]), sent) from None
+    entries: Mapping[str, Node] = root.value if isinstance(root.value, dict) else {}
+    if problems := [*_code_problems(entries, here, role), *_data_problems(entries, here)]:
+        raise _without_lines(SpecError(SOURCE, problems), sent)
+    files = _uploads(entries, here)
+    try:
+        spec = parse_spec(sent.text, SOURCE, NOWHERE, [f"data.{key}={json.dumps(str(path))}" for key, path in files])
+        spec = replace(spec, text=sent.text)
+        return _with_data(spec, entries, here) if spec.data is not None else spec
+    except SpecError as error:
+        raise _without_lines(_without_places(error, files), sent) from None
+
+
+def _without_lines(error: SpecError, sent: Sent) -> SpecError:
+    if sent.has_lines:
+        return error
+    return SpecError(error.source, [replace(problem, line=0) for problem in error.problems])
+
+
+def _without_places(error: SpecError, files: Sequence[tuple[str, Path]]) -> SpecError:
+    """Where an upload lies on the server is nobody's business."""
+    problems = error.problems
+    for _key, path in files:
+        problems = tuple(replace(p, message=p.message.replace(str(path), f"{UPLOAD}{path.name}")) for p in problems)
+    return SpecError(error.source, problems)
+
+
+# Code
+
+
+def _code_problems(entries: Mapping[str, Node], here: Installation, role: Role) -> list[Problem]:
+    problems = []
+    for key in ("program", "files"):
+        if key in entries:
+            message = "names files of your machine, which a request does not bring along"
+            problems.append(Problem(key, message, entries[key].line, "submit it from there, with optml-submit"))
+    if "command" in entries and not here.settings.allow_programs:
+        message = "is not allowed here: OPTML_ALLOW_PROGRAMS is not true for this installation's API"
+        problems.append(Problem("command", message, entries["command"].line, "use an algorithm of the catalogue"))
+    elif "command" in entries and role is not Role.OPERATOR:
+        problems.append(Problem("command", "is for operators; this token is a viewer's", entries["command"].line))
+    return problems
+
+
+# Data
+
+
+def _data_entries(entries: Mapping[str, Node]) -> Mapping[str, Node]:
+    data = entries.get("data")
+    return data.value if data is not None and isinstance(data.value, dict) else {}
+
+
+def _paths(entries: Mapping[str, Node]) -> list[tuple[str, Node, str]]:
+    data = _data_entries(entries)
+    named = ((key, data[key]) for key in _PATH_KEYS if key in data)
+    return [(key, node, node.value) for key, node in named if isinstance(node.value, str)]
+
+
+def _data_problems(entries: Mapping[str, Node], here: Installation) -> list[Problem]:
+    problems = []
+    for key, node, text in _paths(entries):
+        if _REFERENCE.fullmatch(text):
+            continue
+        if not text.startswith("s3://"):
+            message = "must be an uploaded file or an s3:// address: files of the server are not read"
+            advice = 'upload it first (POST /api/v1/data), then write "upload:DIGEST"'
+            problems.append(Problem(f"data.{key}", message, node.line, advice))
+        elif not is_below(text, here.settings.s3_prefixes):
+            allowed = ", ".join(here.settings.s3_prefixes)
+            advice = f"there is {allowed}" if allowed else "OPTML_API_S3_PREFIXES names none; upload the file instead"
+            problems.append(Problem(f"data.{key}", "lies outside of what may be read here", node.line, advice))
+    return problems
+
+
+def is_below(address: str, prefixes: Sequence[str]) -> bool:
+    """Whether an s3:// address lies below one of the prefixes, read as S3 does and as a file system would.
+
+    S3 takes `..` for a name; what else may read it, a proxy or a client, might not.
+    """
+    key = unquote(address.removeprefix("s3://"))
+    if key != posixpath.normpath(key) or "\\" in key:
+        return False
+    return any(address.startswith(prefix) for prefix in prefixes)
+
+
+def _uploads(entries: Mapping[str, Node], here: Installation) -> list[tuple[str, Path]]:
+    """The uploaded files that a spec names, brought here: their keys and where they lie now."""
+    found = []
+    for key, node, text in _paths(entries):
+        if match := _REFERENCE.fullmatch(text):
+            try:
+                path = fetch(here.archive, match[1], here.settings.cache_dir / "uploads")
+            except ArchiveError:
+                problem = Problem(
+                    f"data.{key}", "no such upload", node.line, "upload the file first: POST /api/v1/data"
+                )
+                raise SpecError(SOURCE, [problem]) from None
+            found.append((key, path))
+    return found
+
+
+def _with_data(spec: Spec, entries: Mapping[str, Node], here: Installation) -> Spec:
+    """The spec whose data were read once. Uploaded ones are named by their digest from now on.
+
+    Raises DataError when they cannot be used.
+    """
+    from functools import partial
+
+    from optml_queue.data import load
+
+    data: DataSpec = spec.data  # type: ignore[assignment]  # the caller looked
+    if data.kind in SHIPPED:
+        return spec
+    cache_dir = here.settings.cache_dir
+    reference = next((text for _, _, text in _paths(entries) if text.startswith(UPLOAD)), "")
+    try:
+        load(data, partial(download, cache_dir=cache_dir), cache_dir)
+    except DataError as error:
+        path = str(data.options.get("path", ""))
+        raise DataError(str(error).replace(path, reference or path)) from None
+    if not reference:
+        return spec
+    digest = reference.removeprefix(UPLOAD)
+    return replace(spec, data=replace(data, digest=digest, options={**data.options, "path": reference}))
