@@ -43,14 +43,19 @@ def hints(columns: Columns, goal: str) -> list[Hint]:
     return sorted(found, key=lambda hint: order.index(hint.kind))[:SHOWN]
 
 
+def _said(value: float) -> str:
+    # A hyphen that no line ends at.
+    return param(value).replace("-", "\N{NON-BREAKING HYPHEN}")
+
+
 def _around(name: str, distinct: Column, best: float) -> Hint:
     place = int(np.searchsorted(distinct, best))
-    value = param(best)
+    value = _said(best)
     if place == 0:
         return Hint("edge", f"The best {name}, {value}, is the smallest that was tried: try smaller ones.")
     if place == len(distinct) - 1:
         return Hint("edge", f"The best {name}, {value}, is the largest that was tried: try larger ones.")
-    below, above = (param(float(distinct[place + step])) for step in (-1, 1))
+    below, above = (_said(float(distinct[place + step])) for step in (-1, 1))
     return Hint("closer", f"Look closer around {name} {value}, between {below} and {above}.")
 
 
@@ -61,6 +66,6 @@ def _diverged(columns: Columns, name: str, tried: Column) -> list[Hint]:
     found = []
     for run_away, sign, end in ((above, "≥", np.min), (below, "≤", np.max)):
         if len(run_away) >= MANY_TOGETHER:
-            text = f"All {len(run_away):,} trials with {name} {sign} {param(float(end(run_away)))} diverged: leave them out."
+            text = f"All {len(run_away):,} trials with {name} {sign} {_said(float(end(run_away)))} diverged: leave them out."
             found.append(Hint("diverged", text))
     return found

@@ -23,7 +23,8 @@ def number(value: Any) -> str:
         return {"inf": "∞", "-inf": "−∞"}.get(str(value), "not a number")
     if float(value).is_integer() and abs(value) < 1e6:
         return f"{int(value):,}"
-    return f"{value:.4g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e").replace("-", "−", 1 if value < 0 else 0)
+    text = f"{abs(value):.4g}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
+    return f"−{text}" if value < 0 else text
 
 
 def param(value: Any) -> str:
@@ -68,7 +69,7 @@ def ago(moment: float | None) -> str:
     seconds = time.time() - moment
     if seconds < 5:
         return "just now"
-    return f"{duration(seconds).split(' ')[0]} {duration(seconds).split(' ')[1].replace('.0', '')} ago"
+    return f"{' '.join(duration(max(10, seconds)).split(' ')[:2])} ago" if seconds >= 10 else f"{seconds:.0f} s ago"
 
 
 def moment(seconds: float | None) -> str:

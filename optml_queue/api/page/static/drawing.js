@@ -40,7 +40,8 @@ export function figure(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return typeof value === "string" ? value : JSON.stringify(value);
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return value.toLocaleString("en");
-  return String(Number(value.toPrecision(4)));
+  const rounded = Number(value.toPrecision(4));
+  return rounded !== 0 && Math.abs(rounded) < 1e-3 ? rounded.toExponential().replace("e+", "e") : String(rounded);
 }
 
 export function axis(c, title, more = {}) {
@@ -61,13 +62,13 @@ export function layout(c, more = {}) {
 
 export const CONFIG = { displaylogo: false, responsive: true, displayModeBar: false, doubleClick: "reset" };
 
-/** Whether numbers are better seen on a log axis: all positive, over two decades or more. */
-export function spansDecades(values) {
+/** Whether numbers are better seen on a log axis: all positive, and the largest many times the smallest. */
+export function spansDecades(values, times = 100) {
   let low = Infinity, high = 0;
   for (const value of values) {
     if (typeof value !== "number" || value <= 0) return false;
     low = Math.min(low, value);
     high = Math.max(high, value);
   }
-  return high / low >= 100;
+  return high / low >= times;
 }

@@ -239,11 +239,11 @@ export class Fields {
 
   course() {
     const v = this.values;
-    return this.set("How", make("div", { className: "row" },
+    return this.set("How", make("div", { className: "row five" },
       this.field("Seeds", "seeds", this.input(v, "seeds"), "each point is tried once with each"),
       this.field("At most at once", "max_parallel", this.input(v, "max_parallel", { placeholder: "no limit", inputMode: "numeric" })),
-      this.field("Timeout of an attempt", "timeout", this.input(v, "timeout", { placeholder: "none; as 10m, 1h" })),
-      this.field("Class of workers", "resources.class", this.input(v, "class", { placeholder: "default" })),
+      this.field("Attempt timeout", "timeout", this.input(v, "timeout", { placeholder: "none; as 10m, 1h" })),
+      this.field("Worker class", "resources.class", this.input(v, "class", { placeholder: "default" })),
       this.field("Priority", "priority", this.input(v, "priority", { placeholder: "0", inputMode: "numeric" }))));
   }
 

@@ -72,7 +72,7 @@ function drawError(points, c, chosen) {
   const { axis: xaxis, place } = scale(points, x, c);
   const explained = names.every((name) => name === x || name === series);
   const complete = points.value.filter((value, row) => value !== null && points.state[row] === "complete");
-  const log = spansDecades(complete);
+  const log = spansDecades(complete, 10);
   const labels = series ? sorted(points.parameters[series]) : [null];
   const byLabel = new Map(labels.map((label) => [key(label), []]));
   for (const rows of groups(points, x, series, explained)) {
@@ -93,6 +93,7 @@ function drawError(points, c, chosen) {
       ...(spread ? { error_y: { array: places.map((each) => each.sd), color: colour, thickness: 1.2, width: 3 } } : {}),
     };
   }).filter((trace) => trace.x.length);
+  if (!explained) traces.push(...traces.map((trace, i) => envelope(trace, i, points)).filter(Boolean));
   const best = bestRow(points);
   if (best >= 0 && points.parameters[x][best] !== null) {
     const own = groups(points, x, series, explained).find((rows) => rows.includes(best)) ?? [best];
@@ -112,12 +113,21 @@ function drawError(points, c, chosen) {
       ...(lost.length ? { yaxis2: { domain: [1 - strip, 1], type: "category", categoryarray: lost, color: c.soft, gridcolor: "rgba(0,0,0,0)", automargin: true, range: [-0.6, lost.length - 0.4], tickfont: { size: 11.5 } } } : {}),
       showlegend: Boolean(series) || traces.length > 1,
     }),
+    note: explained ? "" : "The lines go through the best at each x; the other parameters differ.",
     choices: [
       { name: "x", label: "x", values: names, value: x },
       ...(names.length > 1 ? [{ name: "colour", label: "colour", values: ["", ...names.filter((name) => name !== x && sorted(points.parameters[name]).length <= FEW)], value: series }] : []),
     ],
     label: `${points.metric} over ${x}`,
   };
+}
+
+/** Where other parameters play a part too: a line through the best at each x. */
+function envelope(trace, i, points) {
+  const found = new Map();
+  trace.x.forEach((at, k) => { if (!found.has(at) || better(points, trace.y[k], found.get(at))) found.set(at, trace.y[k]); });
+  if (found.size < 2 || found.size > 60 || found.size === trace.x.length) return null;
+  return { type: "scatter", mode: "lines", x: [...found.keys()], y: [...found.values()], line: { color: trace.line.color, width: 1.6 }, opacity: 0.8, hoverinfo: "skip", showlegend: false };
 }
 
 function drawMap(points, c, chosen) {
@@ -136,7 +146,7 @@ function drawMap(points, c, chosen) {
     else if (cells[j][i] === null || better(points, value, cells[j][i])) { cells[j][i] = value; numbers[j][i] = points.number[row]; }
   });
   const known = cells.flat().filter((value) => value !== null);
-  const log = spansDecades(known);
+  const log = spansDecades(known, 10);
   const shown = cells.map((line) => line.map((value) => (value === null ? null : log ? Math.log10(value) : value)));
   const few = xs.length * ys.length <= 120;
   const text = cells.map((line, j) => line.map((value, i) => (value === null ? lost[j][i] : few ? figure(Number(value.toPrecision(3))) : "")));
@@ -157,7 +167,7 @@ function drawMap(points, c, chosen) {
 
 function drawScatterMap(points, c, names, x, y) {
   const rows = points.value.flatMap((value, row) => (value !== null && points.parameters[x][row] !== null && points.parameters[y][row] !== null ? [row] : []));
-  const log = spansDecades(rows.map((row) => points.value[row]));
+  const log = spansDecades(rows.map((row) => points.value[row]), 10);
   const xs = scale(points, x, c), ys = scale(points, y, c);
   return {
     traces: [{
@@ -176,7 +186,7 @@ function drawSlices(points, c) {
   if (names.length < 2) return null;
   const rows = points.value.flatMap((value, row) => (value !== null && points.state[row] === "complete" ? [row] : []));
   if (!rows.length) return null;
-  const log = spansDecades(rows.map((row) => points.value[row]));
+  const log = spansDecades(rows.map((row) => points.value[row]), 10);
   const best = bestRow(points), gap = 0.03, width = (1 - gap * (names.length - 1)) / names.length;
   const axes = {}, traces = [];
   names.forEach((name, i) => {
@@ -205,7 +215,7 @@ function drawHistory(history, c) {
 
 function drawCurves(curves, c) {
   if (!curves.curves.length) return null;
-  const log = spansDecades(curves.curves.flatMap((curve) => curve.values.filter((value) => value !== null)));
+  const log = spansDecades(curves.curves.flatMap((curve) => curve.values.filter((value) => value !== null)), 10);
   return {
     traces: curves.curves.map((curve, i) => ({ type: "scatter", mode: "lines", name: `trial ${curve.number}${curve.state === "running" ? " (running)" : ""}`, x: curve.steps, y: curve.values, customdata: curve.steps.map(() => curve.number), line: { color: SERIES[i % SERIES.length], width: i ? 1.3 : 2.4, dash: curve.state === "running" ? "dot" : "solid" }, hovertemplate: `trial ${curve.number}<br>step %{x}: <b>%{y:.5~g}</b><extra></extra>` })),
     layout: layout(c, { xaxis: axis(c, "step"), yaxis: axis(c, curves.metric, log ? { type: "log", exponentformat: "power" } : {}), showlegend: curves.curves.length <= 8 }),

@@ -80,7 +80,7 @@ function fitted(pen, text, width) {
 function scaled(name, values, rows) {
   const known = rows.map((row) => values[row]).filter((value) => value !== null);
   if (known.every((value) => typeof value === "number")) {
-    const log = spansDecades(known), size = log ? Math.log10 : (value) => value;
+    const log = spansDecades(known, 10), size = log ? Math.log10 : (value) => value;
     let low = Infinity, high = -Infinity;
     for (const value of known) { low = Math.min(low, size(value)); high = Math.max(high, size(value)); }
     const part = (value) => (value === null ? null : high > low ? (size(value) - low) / (high - low) : 0.5);
@@ -94,7 +94,7 @@ function scaled(name, values, rows) {
 }
 
 function colour(at) {
-  const place = Math.min(at, 0.999) * (SCALE.length - 1), i = Math.floor(place), rest = place - i;
+  const place = (0.2 + 0.799 * at) * (SCALE.length - 1), i = Math.floor(place), rest = place - i;
   // The palest end of the scale is lost on white, the darkest on black: the middle serves both.
   const [a, b] = [SCALE[i][1], SCALE[i + 1][1]].map((hex) => [1, 3, 5].map((from) => parseInt(hex.slice(from, from + 2), 16)));
   return `rgb(${a.map((value, k) => Math.round((value + (b[k] - value) * rest) * 0.85 + 20)).join(",")})`;
