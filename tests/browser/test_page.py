@@ -75,7 +75,7 @@ def test_what_runs_is_shown_live_paused_and_cancelled(visitor: Visitor, workers:
     id_ = workers.submit("  value: {min: 1, max: 40, count: 40}\n  sleep_s: {value: 0.4}\n  polite: {value: true}")
     visitor.open(f"/experiments/{id_}")
     expect(page.locator("#running-title")).to_be_visible()
-    page.wait_for_function("Number(document.getElementById('ended').textContent) >= 3")
+    page.wait_for_function("() => Number(document.getElementById('ended').textContent) >= 3")
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".head .badge")).to_have_text("paused")
     page.get_by_role("button", name="Resume").click()

@@ -58,14 +58,11 @@ class Visitor:
         """Scroll through the page, so that all of its plots come into view, and wait until each is drawn or gone."""
         figures = self.page.locator(".plots figure")
         figures.first.wait_for()
-        for i in range(figures.count()):
-            figure = figures.nth(i)
-            if figure.is_visible():
-                figure.scroll_into_view_if_needed()
-                self.page.wait_for_function(
-                    "(it) => it.hidden || it.querySelector('.plot svg, .plot canvas') !== null",
-                    arg=figure.element_handle(),
-                )
+        for figure in figures.element_handles():
+            # A plot that has nothing to show hides itself, perhaps just now.
+            figure.evaluate("(it) => it.scrollIntoView({ block: 'center' })")
+            drawn = "(it) => it.hidden || it.querySelector('.plot svg, .plot canvas') !== null"
+            self.page.wait_for_function(drawn, arg=figure)
 
     def findings(self, axe: str) -> list[str]:
         """What axe-core finds serious or critical."""

@@ -15,6 +15,9 @@ from optml_queue.api.problems import told
 from optml_queue.errors import OptmlError
 
 
+KEPT = ("retry-after", "www-authenticate", "allow")
+
+
 def shows_pages(request: Request) -> bool:
     """Whether whoever asks reads HTML: a browser that goes to an address, not a program."""
     return not request.url.path.startswith("/api/") and "text/html" in request.headers.get("accept", "")
@@ -26,7 +29,7 @@ def answer(request: Request, error: Exception) -> Response:
     if not shows_pages(request):
         return document
     content = json.loads(bytes(document.body))
-    kept = {name: value for name, value in document.headers.items() if name in ("retry-after", "www-authenticate", "allow")}
+    kept = {name: document.headers[name] for name in KEPT if name in document.headers}
     if document.status_code == HTTPStatus.UNAUTHORIZED:
         # In place: one comes back to the address that was asked for.
         query = f"?{request.url.query}" if request.url.query and request.method == "GET" else ""

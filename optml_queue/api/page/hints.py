@@ -66,6 +66,6 @@ def _diverged(columns: Columns, name: str, tried: Column) -> list[Hint]:
     found = []
     for run_away, sign, end in ((above, "≥", np.min), (below, "≤", np.max)):
         if len(run_away) >= MANY_TOGETHER:
-            text = f"All {len(run_away):,} trials with {name} {sign} {_said(float(end(run_away)))} diverged: leave them out."
-            found.append(Hint("diverged", text))
+            region = f"{name} {sign} {_said(float(end(run_away)))}"
+            found.append(Hint("diverged", f"All {len(run_away):,} trials with {region} diverged: leave them out."))
     return found

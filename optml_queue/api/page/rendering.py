@@ -53,13 +53,17 @@ def page(
 ) -> HTMLResponse:
     """A template with its values, and with who is signed in."""
     token = getattr(request.state, "token", None)
-    text = environment().get_template(template).render(
-        token=token,
-        may_change=token is not None and token.role is Role.OPERATOR,
-        path=request.url.path,
-        monitor_url=request.app.state.installation.settings.monitor_url,
-        has_plots=plots,
-        **values,
+    text = (
+        environment()
+        .get_template(template)
+        .render(
+            token=token,
+            may_change=token is not None and token.role is Role.OPERATOR,
+            path=request.url.path,
+            monitor_url=request.app.state.installation.settings.monitor_url,
+            has_plots=plots,
+            **values,
+        )
     )
     policy = {"Content-Security-Policy": PLOTS_POLICY} if plots else {}
     # An unpaired surrogate, which JSON can hold, has no bytes of its own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import quote, urlencode
@@ -102,7 +103,5 @@ def artifact(here: Here, id: Id, number: Number, name: str) -> Response:  # noqa
 
 
 def _parameters(spec: str) -> dict[str, object]:
-    import json
-
     parameters: dict[str, object] = json.loads(spec)["parameters"]
     return parameters
