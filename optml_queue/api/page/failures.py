@@ -14,7 +14,6 @@ from optml_queue.api.page.rendering import page
 from optml_queue.api.problems import told
 from optml_queue.errors import OptmlError
 
-
 KEPT = ("retry-after", "www-authenticate", "allow")
 
 
