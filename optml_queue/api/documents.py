@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from optml_queue.store import Experiment, ExperimentState, Store
 from optml_queue.trial import Attempt, Trial, TrialState
@@ -14,8 +14,14 @@ from optml_queue.trial import Attempt, Trial, TrialState
 RECENT = 50  # finished trials that the throughput is taken from
 
 
+# Training may diverge, and JSON has no such numbers.
+Figure = Annotated[
+    float, WithJsonSchema({"anyOf": [{"type": "number"}, {"enum": ["NaN", "Infinity", "-Infinity"], "type": "string"}]})
+]
+
+
 class Document(BaseModel):
-    """A response. Numbers that JSON lacks (nan, inf) are the texts "nan", "inf" and "-inf"."""
+    """A response. Numbers that JSON lacks are the texts "NaN", "Infinity" and "-Infinity"."""
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
@@ -71,7 +77,7 @@ class TrialDocument(Document):
     state: TrialState
     params: dict[str, Any]
     seed: int
-    metrics: dict[str, float]
+    metrics: dict[str, Figure]
     reason: str
     error: str
     attempts: int
@@ -105,7 +111,7 @@ class AttemptDocument(Document):
 
 
 class ExperimentDetail(ExperimentDocument):
-    """An experiment, its best trial, its pace, and its spec as YAML: as typed, and with every default filled in.
+    """An experiment, its best trial and its pace. `parameters` and `seeds` (how many) are what its spec has.
 
     `trials_per_s` and `eta_s` (seconds) are null when nobody works on it, or too little has finished to tell.
     """

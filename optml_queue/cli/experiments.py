@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from heapq import nsmallest
@@ -75,7 +75,7 @@ def status(
 
     with reading(results, archive) as source:
         if not experiment:
-            _overview(source, as_json=as_json)
+            _overview(source, _served(results), as_json=as_json)
             return
         told = Status.of(source, source.experiment(source.resolve(experiment)))
     if as_json:
@@ -84,7 +84,15 @@ def status(
         show(labelled(told.rows()))
 
 
-def _overview(source: Source, *, as_json: bool) -> None:
+def _served(results: Path | None) -> dict[str, str]:
+    """Where `optml up` serves API and monitor."""
+    from optml_queue.cli.connection import results_folder
+    from optml_queue.embedded.folder import StoreFolder
+
+    return StoreFolder(results_folder(results)).addresses()
+
+
+def _overview(source: Source, served: Mapping[str, str], *, as_json: bool) -> None:
     from optml_queue.cli.status import experiment_document
     from optml_queue.cli.tables import experiment_table
     from optml_queue.cli.terminal import show, show_json, stdout_width
@@ -94,13 +102,14 @@ def _overview(source: Source, *, as_json: bool) -> None:
     workers = source.workers()
     if as_json:
         documents = [experiment_document(experiment) for experiment in active]
-        show_json({"experiments": documents, "workers": [{"name": worker.name, **worker.facts} for worker in workers]})
+        told = [{"name": worker.name, **worker.facts} for worker in workers]
+        show_json({"experiments": documents, "workers": told, "served": dict(served)})
         return
     if active:
         show(experiment_table(active, stdout_width()), "")
     else:
         show("nothing runs; optml ls shows what ran")
-    show(census(workers))
+    show(census(workers), *(f"{name} at {address}" for name, address in served.items()))
 
 
 class Order(StrEnum):

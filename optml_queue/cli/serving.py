@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +30,7 @@ MONITOR_PORT = 5555
 MONITOR_USER = "optml"
 OWN_TOKEN = "optml-up"  # noqa: S105 - its name; made anew each time, and revoked at the end
 END_LIMIT_S = 15.0
+FLOWER_END_LIMIT_S = 2.0  # it keeps nothing, and without its broker it would wait for long
 WATCH_S = 1.0
 
 Host = Annotated[
@@ -139,6 +140,7 @@ def _leave_running(folder: Path, workers: int | None, *, as_json: bool) -> None:
 def _serve_all(folder: Path, workers: int | None, *, as_json: bool) -> None:
     from optml_queue import embedded
     from optml_queue.cli.connection import steering
+    from optml_queue.embedded.folder import StoreFolder
     from optml_queue.store.tokens import Role, Tokens
 
     # The host is a process of its own and inherits this: its workers tell Flower what they do.
@@ -153,38 +155,34 @@ def _serve_all(folder: Path, workers: int | None, *, as_json: bool) -> None:
         with listen("127.0.0.1", MONITOR_PORT, or_any=True) as free:
             monitor_port = free.getsockname()[1]
         auth = configured.monitor_auth or f"{MONITOR_USER}:{secrets.token_urlsafe(12)}"
-        _tell(folder, address_of(listener), f"http://127.0.0.1:{monitor_port}", token, auth, as_json=as_json)
+        addresses = {"api": address_of(listener), "monitor": f"http://127.0.0.1:{monitor_port}"}
+        _tell(folder, addresses, token, auth, as_json=as_json)
+        place = StoreFolder(folder)
+        place.write_addresses(addresses)
         try:
             with _flower(folder, monitor_port, auth):
                 serve(configured, listener, until=lambda: not embedded.is_running(folder))
         finally:
+            place.forget_addresses()
             with suppress(OptmlError):
                 tokens.revoke(OWN_TOKEN)
     _await_end(folder)
 
 
-def _tell(folder: Path, api_url: str, monitor_url: str, token: str, auth: str, *, as_json: bool) -> None:
+def _tell(folder: Path, addresses: Mapping[str, str], token: str, auth: str, *, as_json: bool) -> None:
     from optml_queue.cli.terminal import show, show_json
 
-    if as_json:
-        show_json(
-            {
-                "results": str(folder.absolute()),
-                "api": api_url,
-                "token": token,
-                "monitor": monitor_url,
-                "monitor_auth": auth,
-            }
-        )
-        return
     user, _, password = auth.partition(":")
-    show(
-        f"page and API   {api_url}",
-        f"sign in with   {token}",
-        f"Flower         {monitor_url}  (user {user}, password {password})",
-        f"results        {folder}",
-        "Ctrl-C ends all of it; what runs then goes back to the queue.",
-    )
+    if as_json:
+        show_json({"results": str(folder.absolute()), **addresses, "token": token, "monitor_auth": auth})
+    else:
+        show(
+            f"page and API   {addresses['api']}",
+            f"sign in with   {token}",
+            f"Flower         {addresses['monitor']}  (user {user}, password {password})",
+            f"results        {folder}",
+            "Ctrl-C ends all of it; what runs then goes back to the queue.",
+        )
     sys.stdout.flush()
 
 
@@ -216,7 +214,7 @@ def _flower(folder: Path, port: int, auth: str) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(END_LIMIT_S)
+            process.wait(FLOWER_END_LIMIT_S)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -274,7 +272,9 @@ def is_loopback(host: str) -> bool:
 def listen(host: str, port: int, *, or_any: bool = False) -> socket.socket:
     """A socket that listens; on any free port where `or_any` says so and that one is taken. Raises InputError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # The protocol is named because asyncio turns Nagle's algorithm off only where it is: each answer would else take
+    # 40 ms more, the time in which a client may hold its acknowledgement back.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

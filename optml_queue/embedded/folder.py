@@ -4,6 +4,7 @@
     clients.lock   held shared by every client; a host that gets it exclusively knows that it is alone
     server.json    the running server's address and password (mode 0600)
     detached       exists while the host shall stay without clients
+    addresses.json where `optml up` serves API and monitor, while it does
     workers        a client's wish for workers on a host that has none
     server.log, host.log, appendonlydir/    what the server and the host write
 
@@ -17,7 +18,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,6 +61,7 @@ class StoreFolder:
         self._record = self.path / "server.json"
         self._detached = self.path / "detached"
         self._workers = self.path / "workers"
+        self._addresses = self.path / "addresses.json"
 
     def create(self) -> None:
         """Make the folder, readable by its owner alone. Raises InputError when that is not possible."""
@@ -98,8 +100,25 @@ class StoreFolder:
 
     def forget(self) -> None:
         """Remove what must not outlive a host."""
-        for path in (self._record, self._detached, self._workers):
+        for path in (self._record, self._detached, self._workers, self._addresses):
             path.unlink(missing_ok=True)
+
+    # What is served beside it.
+
+    def write_addresses(self, addresses: Mapping[str, str]) -> None:
+        """Note where API and monitor are served."""
+        _write(self._addresses, json.dumps(dict(addresses)))
+
+    def addresses(self) -> dict[str, str]:
+        """Where API and monitor are served, by name; nothing when they are not."""
+        try:
+            return dict(json.loads(self._addresses.read_text()))
+        except (OSError, ValueError, TypeError):
+            return {}
+
+    def forget_addresses(self) -> None:
+        """They are served no longer."""
+        self._addresses.unlink(missing_ok=True)
 
     # What clients ask of the host.
 

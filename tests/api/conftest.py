@@ -54,7 +54,7 @@ def address(app: FastAPI) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def store(here: Installation) -> Store:
     here.store.client.flushall()
     return here.store

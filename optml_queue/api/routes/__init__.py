@@ -5,6 +5,7 @@ from optml_queue.api.routes import (
     backlog,
     control,
     data,
+    docs,
     events,
     experiments,
     health,
@@ -32,4 +33,5 @@ ROUTERS = (
     session.router,
     health.router,
     metrics.router,
+    docs.router,
 )

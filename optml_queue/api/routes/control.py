@@ -59,8 +59,11 @@ def pause(id: Id, here: Here, why: Why = Reason()) -> ExperimentDocument:  # noq
 
 @router.post("/{id}/resume")
 def resume(id: Id, here: Here) -> ExperimentDocument:  # noqa: A002
-    """Go on with an experiment that was paused."""
-    return _controlled(here, id, here.store.resume)
+    """Go on with an experiment that was paused or stopped."""
+    found = here.store.resolve(id)
+    if (state := here.store.resume(found)).is_over:
+        raise ConflictError(f"{found} is {state} already")
+    return ExperimentDocument.of(here.store.experiment(found))
 
 
 @router.post("/{id}/stop")

@@ -20,6 +20,16 @@ Position = Annotated[
 ]
 
 
+EVENT = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "A position in the log of finished trials."},
+        "event": {"enum": ["experiment", "trials", "end"]},
+        "data": {"type": "string", "contentMediaType": "application/json"},
+    },
+}
+
+
 class EventStream(StreamingResponse):
     """Server-sent events."""
 
@@ -29,15 +39,15 @@ class EventStream(StreamingResponse):
 @router.get(
     "/{id}/events",
     response_class=EventStream,
-    responses={200: {"description": "Events: experiment, trials, end", "content": {MEDIA_TYPE: {}}}},
+    responses={200: {"description": "Events: experiment, trials, end", "content": {MEDIA_TYPE: {"schema": EVENT}}}},
 )
 async def follow(
     id: Id,  # noqa: A002
     here: Here,
     since: Position = None,
     last_event_id: Annotated[
-        str | None, Header(pattern=r"^[0-9]{1,15}$", description="Where a stream that was cut goes on.")
-    ] = None,
+        str, Header(pattern=r"^[0-9]{0,15}$", description="Where a stream that was cut goes on.")
+    ] = "",
 ) -> EventStream:
     """Follow an experiment live.
 
@@ -45,6 +55,6 @@ async def follow(
     that finished; `end` says that it is over. The id of an event is a position in the log of finished trials.
     """
     found = await run_in_threadpool(experiment_of, here, id)
-    position = int(last_event_id) if last_event_id is not None else since
+    position = int(last_event_id) if last_event_id else since
     events = await here.feeds.stream(found, position)
     return EventStream(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})

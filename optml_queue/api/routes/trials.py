@@ -13,7 +13,7 @@ import numpy as np
 from fastapi import APIRouter, Path, Query
 
 from optml_queue.api.columns import STATES, Columns, Rows
-from optml_queue.api.documents import AttemptDocument, Document, TrialDocument
+from optml_queue.api.documents import AttemptDocument, Document, Figure, TrialDocument
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.routes.experiments import PREFIX, Id, experiment_of
 from optml_queue.archive.kept import artifacts_folder, output
@@ -57,7 +57,7 @@ class TrialDetail(TrialDocument):
     """A trial with its failed attempts, the values it reported by step, and the files it kept."""
 
     ended_attempts: list[AttemptDocument]
-    curve: list[tuple[int, float]]
+    curve: list[tuple[int, Figure]]
     artifacts: list[str]
 
 
