@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Request, Response
 
 from optml_queue.api.installation import Here, Installation
-from optml_queue.api.page.forms import Form, see
+from optml_queue.api.page.forms import Form, refuse_viewers, see
 from optml_queue.api.page.rendering import page
 from optml_queue.api.problems import ConflictError
 from optml_queue.api.routes import control
@@ -83,6 +83,7 @@ def ask(request: Request, here: Here, id: Id, verb: str) -> Response:  # noqa: A
     asked = VERBS.get(verb)
     if asked is None or not asked.question:
         raise NotFoundError("there is no such page")
+    refuse_viewers(request)
     return page(request, "confirm.html", experiment=experiment_of(here, id), verb=verb, asked=asked)
 
 

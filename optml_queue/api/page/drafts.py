@@ -9,15 +9,13 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request, Response
 
 from optml_queue.api.installation import Here
-from optml_queue.api.page.forms import Form, see
+from optml_queue.api.page.forms import Form, refuse_viewers, see
 from optml_queue.api.page.rendering import page
-from optml_queue.api.problems import ApiError
 from optml_queue.api.routes.control import extend
 from optml_queue.api.routes.experiments import Id, create_experiment, experiment_of
 from optml_queue.api.submission import Sent
 from optml_queue.errors import InputError, SpecError
 from optml_queue.spec import Spec
-from optml_queue.store.tokens import Role
 
 KEY_MAX = 64
 EXAMPLE = """name: lms-sunspots
@@ -36,7 +34,7 @@ router = APIRouter(prefix="/experiments", include_in_schema=False)
 @router.get("/new")
 def show_new(request: Request, here: Here, like: str = "") -> Response:
     """The form for a new experiment; with `like`, filled in with another one's spec."""
-    _refuse_viewers(request)
+    refuse_viewers(request)
     text = Spec.from_json(here.store.spec(here.store.resolve(like))).text if like else EXAMPLE
     return _form(request, text, is_given=bool(like))
 
@@ -57,7 +55,7 @@ def create(request: Request, here: Here, form: Form) -> Response:
 @router.get("/{id}/extend")
 def show_extend(request: Request, here: Here, id: Id) -> Response:  # noqa: A002
     """The spec of an experiment, to be given more points."""
-    _refuse_viewers(request)
+    refuse_viewers(request)
     found = experiment_of(here, id)
     spec = Spec.from_json(found.spec)
     return _form(request, spec.text or spec.to_yaml(), extended=found.id, is_given=True)
@@ -89,9 +87,3 @@ def _form(
         is_given=is_given,
         key=secrets.token_urlsafe(12),
     )
-
-
-def _refuse_viewers(request: Request) -> None:
-    token = request.state.token
-    if token.role is not Role.OPERATOR:
-        raise ApiError(HTTPStatus.FORBIDDEN, f"the token {token.name} is a viewer's: it may change nothing")

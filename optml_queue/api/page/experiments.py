@@ -18,7 +18,6 @@ from optml_queue.api.routes.experiments import Id, experiment_of
 from optml_queue.api.routes.trials import Leaderboard, best
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, InputError
-from optml_queue.plots import error_plot
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState
 from optml_queue.trial import TrialState
@@ -115,6 +114,9 @@ def picture(here: Here, id: Id) -> Response:  # noqa: A002
             pass  # somebody removed it; the store has what it showed
     if found.finished > PICTURE_MAX:
         raise InputError(f"{found.id} has more than {PICTURE_MAX:,} trials: its picture is drawn at its end")
+    # Late, for it imports matplotlib, which most processes of the API never need.
+    from optml_queue.plots import error_plot
+
     trials = here.store.stream(found.id)
     drawn = error_plot(trials, list(_parameters(found)), found.metric, Goal(found.goal), found.id)
     return Response(drawn, media_type="image/png")

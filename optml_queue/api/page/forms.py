@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import parse_qsl, quote
 
 from fastapi import Depends, Request
 from fastapi.responses import RedirectResponse
+
+from optml_queue.api.problems import ApiError
+from optml_queue.store.tokens import Role
 
 FIELDS_MAX = 1_000
 
@@ -25,6 +29,13 @@ Form = Annotated[Mapping[str, str], Depends(form_of)]
 def see(path: str, said: str = "") -> RedirectResponse:
     """Go and look at another page, after something was done; `said` is a key of MESSAGES there."""
     return RedirectResponse(f"{path}?said={quote(said)}" if said else path, 303)
+
+
+def refuse_viewers(request: Request) -> None:
+    """Raises ApiError for a page whose only use is to change something, as the gate does when it is sent."""
+    token = request.state.token
+    if token.role is not Role.OPERATOR:
+        raise ApiError(HTTPStatus.FORBIDDEN, f"the token {token.name} is a viewer's: it may change nothing")
 
 
 def own_path(text: str) -> str:

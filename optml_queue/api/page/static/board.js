@@ -161,7 +161,7 @@ export class Board {
 
   describe(plot, data, made) {
     plot.area.setAttribute("aria-label", `${plot.figure.title}: ${made.label}`);
-    const sample = data.is_sample ? `A sample of ${data.number.length.toLocaleString("en")} of ${data.finished.toLocaleString("en")} trials, the best and the worst among it. ` : "";
+    const sample = data.is_sample ? `A sample of ${data.finished.toLocaleString("en")} trials, the best and the worst among it. ` : "";
     const partial = data.covered < data.finished ? `${data.covered.toLocaleString("en")} of ${data.finished.toLocaleString("en")} trials so far. ` : "";
     const note = partial + sample + (made.note ?? "");
     if (plot.note.textContent !== note) plot.note.textContent = note;

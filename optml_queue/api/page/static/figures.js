@@ -6,6 +6,7 @@ import { SCALE, SCALE_DARK, SERIES, axis, figure, layout, plain, spansDecades } 
 const key = (value) => JSON.stringify(value);
 const isNumber = (value) => typeof value === "number";
 const FEW = 10;
+const ERROR_MARKS = 900, LOST_MARKS = 300, SLICE_MARKS = 1200, BARS = 900; // what plotly draws in well under 0.2 s
 
 /** The parameters that take several values, those with most numbers first. */
 export function varied(points) {
@@ -47,6 +48,15 @@ export function bestRow(points) {
   return best;
 }
 
+/** Every so many of some rows, so that drawing never holds the browser; the best and the worst stay. */
+function thinned(points, rows, most) {
+  if (rows.length <= most) return rows;
+  const ranked = [...rows].sort((a, b) => points.value[a] - points.value[b]);
+  const kept = new Set([ranked[0], ranked.at(-1)]);
+  for (let i = 0; i < most; i += 1) kept.add(rows[Math.floor((i * rows.length) / most)]);
+  return rows.filter((row) => kept.has(row));
+}
+
 function hover(points, row, names) {
   const lines = names.map((name) => `${plain(name)} ${plain(figure(points.parameters[name][row]))}`);
   const value = points.value[row] === null ? points.state[row] : `${plain(points.metric)} <b>${figure(points.value[row])}</b>`;
@@ -82,7 +92,9 @@ function drawError(points, c, chosen) {
     byLabel.get(key(series ? points.parameters[series][rows[0]] : null))?.push({ at: place(points.parameters[x][rows[0]]), raw: points.parameters[x][rows[0]], mean, sd, row: rows[0] });
   }
   const traces = labels.map((label, i) => {
-    const places = byLabel.get(key(label)).sort((a, b) => (isNumber(a.raw) && isNumber(b.raw) ? a.raw - b.raw : 0));
+    const all = byLabel.get(key(label)).sort((a, b) => (isNumber(a.raw) && isNumber(b.raw) ? a.raw - b.raw : 0));
+    const drawn = new Set(thinned(points, all.map((each) => each.row), Math.floor(ERROR_MARKS / labels.length)));
+    const places = all.filter((each) => drawn.has(each.row));
     const colour = SERIES[i % SERIES.length];
     const spread = explained && places.some((each) => each.sd > 0);
     return {
@@ -102,7 +114,7 @@ function drawError(points, c, chosen) {
   }
   const lost = ["diverged", "failed"].filter((state) => points.state.includes(state));
   for (const state of lost) {
-    const rows = points.state.flatMap((each, row) => (each === state && points.parameters[x][row] !== null ? [row] : []));
+    const rows = thinned(points, points.state.flatMap((each, row) => (each === state && points.parameters[x][row] !== null ? [row] : [])), LOST_MARKS);
     traces.push({ type: "scatter", mode: "markers", name: state, yaxis: "y2", showlegend: false, x: rows.map((row) => place(points.parameters[x][row])), y: rows.map(() => state), customdata: rows.map((row) => points.number[row]), text: rows.map((row) => hover(points, row, names)), hovertemplate: "%{text}<extra></extra>", marker: { symbol: state === "diverged" ? "triangle-up-open" : "x-thin", size: 9, color: c[state], line: { width: 2, color: c[state] } } });
   }
   const strip = 0.08 * lost.length;
@@ -187,12 +199,12 @@ function drawSlices(points, c) {
   const rows = points.value.flatMap((value, row) => (value !== null && points.state[row] === "complete" ? [row] : []));
   if (!rows.length) return null;
   const log = spansDecades(rows.map((row) => points.value[row]), 10);
-  const best = bestRow(points), gap = 0.03, width = (1 - gap * (names.length - 1)) / names.length;
+  const best = bestRow(points), shown = thinned(points, rows, Math.floor(SLICE_MARKS / names.length)), gap = 0.03, width = (1 - gap * (names.length - 1)) / names.length;
   const axes = {}, traces = [];
   names.forEach((name, i) => {
     const own = scale(points, name, c), suffix = i ? i + 1 : "";
     axes[`xaxis${suffix}`] = { ...own.axis, domain: [i * (width + gap), i * (width + gap) + width], nticks: 4 };
-    const known = rows.filter((row) => points.parameters[name][row] !== null);
+    const known = shown.filter((row) => points.parameters[name][row] !== null);
     const marks = (chosen, marker) => traces.push({ type: "scatter", mode: "markers", xaxis: `x${suffix}`, x: chosen.map((row) => own.place(points.parameters[name][row])), y: chosen.map((row) => points.value[row]), customdata: chosen.map((row) => points.number[row]), text: chosen.map((row) => hover(points, row, names)), hovertemplate: "%{text}<extra></extra>", marker });
     marks(known, { size: 5, color: c.accent, opacity: 0.55 });
     if (best >= 0 && points.parameters[name][best] !== null) marks([best], { symbol: "circle-open", size: 14, color: c.best, line: { width: 2.5 } });
@@ -229,10 +241,11 @@ function drawTimeline(timeline, c) {
   const span = Math.max(...timeline.started_at.map((at, i) => at + timeline.run_s[i])) - first;
   const [unit, size] = span > 7200 ? ["h", 3600] : span > 180 ? ["min", 60] : ["s", 1];
   const states = [...new Set(timeline.state)];
+  const every = Math.max(1, Math.ceil(timeline.number.length / BARS));
   const names = timeline.workers.map((name) => plain(name.length > 26 ? `…${name.slice(-25)}` : name));
   return {
     traces: states.map((state) => {
-      const rows = timeline.state.flatMap((each, row) => (each === state ? [row] : []));
+      const rows = timeline.state.flatMap((each, row) => (each === state && row % every === 0 ? [row] : []));
       return { type: "bar", orientation: "h", name: state.replace("_", " "), base: rows.map((row) => (timeline.started_at[row] - first) / size), x: rows.map((row) => Math.max(timeline.run_s[row], span / 2000) / size), y: rows.map((row) => names[timeline.worker[row]]), customdata: rows.map((row) => timeline.number[row]), text: rows.map((row) => `trial ${timeline.number[row]}, ${state}<br>ran ${figure(timeline.run_s[row])} s`), textposition: "none", hovertemplate: "%{text}<extra></extra>", marker: { color: c[state], line: { width: rows.length < 300 ? 1 : 0, color: c.panel } } };
     }),
     layout: layout(c, { barmode: "overlay", bargap: 0.35, xaxis: axis(c, `time since the first trial began (${unit})`), yaxis: axis(c, "", { type: "category", categoryarray: names, autorange: "reversed", gridcolor: "rgba(0,0,0,0)" }), showlegend: states.length > 1 }),
