@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from optml_queue.trial import TrialState
 from tests.browser.visitor import Site, Visitor
 from tests.cluster import Cluster
 
@@ -176,3 +177,30 @@ def test_it_can_be_used_by_keyboard_and_in_the_other_theme(visitor: Visitor) -> 
     page.get_by_role("button", name="Use the dark theme").press("Enter")
     page.reload()
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+
+
+def test_an_uploaded_file_is_searched_over(visitor: Visitor, workers: Cluster, tmp_path: Path) -> None:
+    page = visitor.page
+    series = tmp_path / "series.csv"
+    series.write_text("month,level\n" + "".join(f"{n},{50 + n % 12}\n" for n in range(400)))
+    visitor.open("/experiments/new")
+    page.get_by_label("Data", exact=True).select_option("csv")
+    expect(page.locator("#field-data-csv-wrong")).to_be_visible()  # no file yet
+    page.get_by_label("File").set_input_files(series)
+    page.get_by_label("Column").select_option("level")
+    page.get_by_role("button", name="Search over filter_size too").click()
+    page.get_by_label("How filter_size is given").select_option("range")
+    page.get_by_label("filter_size: from").fill("2")
+    page.get_by_label("filter_size: to").fill("5")
+    page.get_by_label("filter_size: count").fill("4")
+    page.get_by_label("learning_rate: values, separated by commas").fill("1e-5, 1e-6")
+    expect(page.locator("#count")).to_have_text("8 trials")
+    page.get_by_label("Spec", exact=True).press("Control+End")
+    page.keyboard.type("seeds: [0, x]")
+    expect(page.locator("#problems .line")).to_have_text("line 9")
+    page.get_by_role("button", name="Use the fields again").click()
+    expect(page.locator("#count")).to_have_text("8 trials")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#ended")).to_have_text("8")
+    id_ = page.locator("h1").inner_text()
+    assert workers.end(id_).counts[TrialState.COMPLETE] == 8
