@@ -92,6 +92,23 @@ def test_who_lags_reads_what_the_poller_no_longer_has(
     assert [int(id_) for id_, name, _ in seen if name == "trials"] == [10, 17, 24, 31, 38, 45, 52, 59, 60]
 
 
+def test_who_comes_late_misses_nothing_of_what_the_poller_did_not_see(operator: httpx.Client, store: Store) -> None:
+    id_ = submitted(operator, GRID)
+    carried_out(store, id_, "c" * 20, most=20)
+    with operator.stream("GET", at(id_)) as first:
+        watched = events(first)
+        next(watched)
+        store.order(id_, 20, Order.CANCEL)
+        assert numbers([next(event for event in watched if event[1] == "trials")]) == [20]
+        # The poller now keeps an event that begins after the position which the second one asks for.
+        with operator.stream("GET", at(id_), params={"since": 5}) as second:
+            late = events(second)
+            seen: list[Event] = []
+            while len(numbers(seen)) < 16:
+                seen.append(next(late))
+    assert numbers(seen) == list(range(5, 21))
+
+
 def test_an_experiment_that_is_removed_ends_its_streams(operator: httpx.Client, store: Store) -> None:
     id_ = submitted(operator)
     with operator.stream("GET", at(id_)) as response:
