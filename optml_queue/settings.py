@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     # Where specs that arrive over the network may read data: s3:// prefixes, separated by commas. None: nowhere.
     api_s3_prefixes: str = ""
     api_upload_mb: int = Field(default=100, ge=1, le=100_000)
+    # Where people find Flower; the page links to it.
+    monitor_url: str | None = None
     api_requests_per_minute: int = Field(default=1_200, ge=1, le=1_000_000)
 
     @field_validator("broker_url")
@@ -87,6 +89,11 @@ class Settings(BaseSettings):
     @classmethod
     def _check_archive_url(cls, url: str | None) -> str | None:
         return _checked(url, ARCHIVE_SCHEMES)
+
+    @field_validator("monitor_url")
+    @classmethod
+    def _check_monitor_url(cls, url: str | None) -> str | None:
+        return _checked(url, ("http", "https"))
 
     @field_validator("api_s3_prefixes")
     @classmethod

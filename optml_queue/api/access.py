@@ -22,7 +22,7 @@ from optml_queue.api.problems import ApiError, told
 from optml_queue.store.tokens import Role, Token, Tokens
 
 SESSION_COOKIE = "optml_session"
-OPEN = ("/healthz", "/readyz", "/session")
+OPEN = ("/healthz", "/readyz", "/session", "/sign-in", "/sign-out")
 # What the sign-in page needs: its own files, never an experiment's.
 OPEN_FOLDERS = ("/static/",)
 # Checking a spec takes a POST, for it is too long for an address, but changes nothing.

@@ -14,6 +14,8 @@ from fastapi import FastAPI
 from optml_queue import __version__
 from optml_queue.api import access, limits
 from optml_queue.api.installation import Installation
+from optml_queue.api.page import add_page
+from optml_queue.api.page.failures import refuse
 from optml_queue.api.problems import RESPONSES, Problem, tell_problems
 from optml_queue.api.routes import ROUTERS
 from optml_queue.settings import Settings, read_settings
@@ -52,9 +54,11 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     tell_problems(app)
+    add_page(app)
     _describe(app)
     # The last one added is the first to see a request.
-    app.add_middleware(access.Gate, tokens=installation.tokens, requests_per_minute=configured.api_requests_per_minute)
+    rate = configured.api_requests_per_minute
+    app.add_middleware(access.Gate, tokens=installation.tokens, requests_per_minute=rate, refuse=refuse)
     app.add_middleware(limits.BodyLimit, upload_bytes=configured.api_upload_mb << 20)
     app.add_middleware(limits.LastResort)
     return app

@@ -161,7 +161,8 @@ def _serve_all(folder: Path, workers: int | None, *, as_json: bool) -> None:
         place.write_addresses(addresses)
         try:
             with _flower(folder, monitor_port, auth):
-                serve(configured, listener, until=lambda: not embedded.is_running(folder))
+                links = {"monitor_url": configured.monitor_url or _monitor_address(addresses["monitor"])}
+                serve(configured.model_copy(update=links), listener, until=lambda: not embedded.is_running(folder))
         finally:
             place.forget_addresses()
             with suppress(OptmlError):
@@ -218,6 +219,13 @@ def _flower(folder: Path, port: int, auth: str) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _monitor_address(address: str) -> str | None:
+    """Where the page says that Flower is; None where it is not installed."""
+    from importlib.util import find_spec
+
+    return address if find_spec("flower") else None
 
 
 def _await_end(folder: Path) -> None:

@@ -40,7 +40,7 @@ def results(id: Id, form: Form, here: Here) -> StreamingResponse:  # noqa: A002
     """Download every trial, in the order of numbers; the same table as `optml export` writes."""
     found = experiment_of(here, id)
     return StreamingResponse(
-        _chunks(_table(here, found, form)),
+        chunks(_table(here, found, form)),
         media_type=MEDIA_TYPES[form],
         # An id has letters, digits, dots, - and _ only: nothing in it could end the quotes.
         headers={"Content-Disposition": f'attachment; filename="{found.id}.{form}"'},
@@ -55,14 +55,15 @@ def _table(here: Installation, found: Experiment, form: Form) -> BinaryIO:
         except ArchiveError:
             pass  # somebody removed it; the store has all that it had
     # A table's columns are known once all trials were read, so it goes through a file, not through memory.
-    table = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- `_chunks` closes it
+    table = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- `chunks` closes it
     parameters = list(json.loads(found.spec)["parameters"])
     export(here.store.stream(found.id), form, table, parameters, [found.metric])
     table.seek(0)
     return table
 
 
-def _chunks(table: BinaryIO) -> Iterator[bytes]:
+def chunks(table: BinaryIO) -> Iterator[bytes]:
+    """A file piece by piece; closes it."""
     with table:
         while chunk := table.read(CHUNK_BYTES):
             yield chunk

@@ -1,0 +1,183 @@
+"""The list of experiments, one experiment, and two side by side."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Annotated, Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+
+from optml_queue.api.documents import ExperimentDetail
+from optml_queue.api.installation import Here, Installation
+from optml_queue.api.page.control import MESSAGES
+from optml_queue.api.page.hints import hints
+from optml_queue.api.page.rendering import page
+from optml_queue.api.routes.experiments import Id, experiment_of
+from optml_queue.api.routes.trials import Leaderboard, best
+from optml_queue.driver import Goal
+from optml_queue.errors import ArchiveError, InputError
+from optml_queue.spec import Spec
+from optml_queue.store import Experiment, ExperimentState
+from optml_queue.trial import TrialState
+
+PER_PAGE = 25
+TOP = 10
+FAILED_SHOWN, RUNNING_SHOWN = 5, 8
+RANKED_MAX = 5_000  # finished trials under several seeds that are ranked while somebody waits for a page
+PICTURE_MAX = 20_000  # finished trials that a picture is drawn of while somebody waits for it
+COMPARED = 2
+
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/")
+def list_experiments(
+    request: Request,
+    here: Here,
+    state: ExperimentState | None = None,
+    number: Annotated[int, Query(alias="page", ge=1, le=10**6)] = 1,
+    said: str = "",
+) -> Response:
+    """Experiments, the newest first."""
+    ids = here.store.ids(state)
+    first = (number - 1) * PER_PAGE
+    found = here.store.of_ids(ids[first : first + PER_PAGE])
+    return page(
+        request,
+        "experiments.html",
+        experiments=[_detail(here, each) for each in found],
+        total=len(ids),
+        number=number,
+        pages=max(1, -(-len(ids) // PER_PAGE)),
+        page_link=lambda n: f"/?{urlencode({'state': state, 'page': n} if state else {'page': n})}",
+        state=state,
+        states=tuple(ExperimentState),
+        message=MESSAGES.get(said, ""),
+    )
+
+
+@router.get("/experiments/{id}")
+def show_experiment(
+    request: Request,
+    here: Here,
+    id: Id,  # noqa: A002
+    said: str = "",
+    part: str = "",
+) -> Response:
+    """One experiment; with `part=live` only what changes while it runs, which its script asks for."""
+    found = experiment_of(here, id)
+    detail = _detail(here, found)
+    columns = here.tables.columns(found)
+    values: dict[str, Any] = {
+        "experiment": detail,
+        "board": _board(here, found, detail),
+        "varied": _varied(found),
+        "hints": hints(columns, found.goal),
+        "is_partial": columns.covered < columns.finished,
+        "failed": here.store.page(found.id, TrialState.FAILED, limit=FAILED_SHOWN),
+        "running": here.store.page(found.id, TrialState.RUNNING, limit=RUNNING_SHOWN),
+        "now": time.time(),
+    }
+    if part == "live":
+        return page(request, "experiment-live.html", **values)
+    spec = Spec.from_json(found.spec)
+    return page(
+        request,
+        "experiment.html",
+        plots=True,
+        spec=spec.text or spec.to_yaml(),
+        has_picture=bool(found.finished) and (found.is_consolidated or found.finished <= PICTURE_MAX),
+        message=MESSAGES.get(said, ""),
+        **values,
+    )
+
+
+@router.get("/experiments/{id}/spec.yaml")
+def spec_file(here: Here, id: Id) -> Response:  # noqa: A002
+    """The spec as it was typed, as a file."""
+    found = experiment_of(here, id)
+    spec = Spec.from_json(found.spec)
+    headers = {"Content-Disposition": f'attachment; filename="{found.id}.yaml"'}
+    return Response((spec.text or spec.to_yaml()).encode(errors="replace"), 200, headers, "application/yaml")
+
+
+@router.get("/experiments/{id}/error.png")
+def picture(here: Here, id: Id) -> Response:  # noqa: A002
+    """Error versus configuration as a picture: the archive's when it shows the end, else one drawn now."""
+    found = experiment_of(here, id)
+    if found.is_consolidated:
+        try:
+            return Response(here.archive.get(f"{found.id}/error.png"), media_type="image/png")
+        except ArchiveError:
+            pass  # somebody removed it; the store has what it showed
+    if found.finished > PICTURE_MAX:
+        raise InputError(f"{found.id} has more than {PICTURE_MAX:,} trials: its picture is drawn at its end")
+    # Late, for it imports matplotlib, which most processes of the API never need.
+    from optml_queue.plots import error_plot
+
+    trials = here.store.stream(found.id)
+    drawn = error_plot(trials, list(_parameters(found)), found.metric, Goal(found.goal), found.id)
+    return Response(drawn, media_type="image/png")
+
+
+@router.get("/compare")
+def compare(
+    request: Request,
+    here: Here,
+    ids: Annotated[list[str], Query(alias="id", max_length=20)] = [],  # noqa: B006 - FastAPI copies it
+) -> Response:
+    """Two experiments side by side."""
+    chosen = [experiment_of(here, each) for each in dict.fromkeys(filter(None, ids))]
+    recent = here.store.ids()[:200]
+    if len(chosen) != COMPARED:
+        message = f"choose two experiments to compare; there are {len(chosen)}" if chosen else ""
+        return page(request, "compare.html", pair=[], recent=recent, chosen=[e.id for e in chosen], message=message)
+    pair = [(_detail(here, each), Spec.from_json(each.spec).to_dict()) for each in chosen]
+    return page(
+        request,
+        "compare.html",
+        plots=True,
+        pair=[detail for detail, _ in pair],
+        rows=_differences(pair[0][1], pair[1][1]),
+        recent=recent,
+        chosen=[each.id for each in chosen],
+        message="",
+    )
+
+
+def _detail(here: Installation, found: Experiment) -> ExperimentDetail:
+    spec = json.loads(found.spec)
+    return ExperimentDetail.read(here.store, found, list(spec["parameters"]), len(spec["seeds"]))
+
+
+def _board(here: Installation, found: Experiment, detail: ExperimentDetail) -> Leaderboard | None:
+    """The best points; None while that takes too long."""
+    if detail.seeds > 1 and found.finished > RANKED_MAX and not found.is_consolidated:
+        return None
+    return best(found.id, here, TOP)
+
+
+def _parameters(found: Experiment) -> dict[str, Any]:
+    parameters: dict[str, Any] = json.loads(found.spec)["parameters"]
+    return parameters
+
+
+def _varied(found: Experiment) -> list[str]:
+    """The parameters that take more than one value."""
+    parameters = _parameters(found)
+    varied = [name for name, form in parameters.items() if "value" not in form and len(form.get("values", "..")) > 1]
+    return varied or list(parameters)
+
+
+def _differences(left: Any, right: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """The keys of two specs that differ, and what each has."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        names = dict.fromkeys((*left, *right))
+        return [
+            row
+            for name in names
+            for row in _differences(left.get(name), right.get(name), f"{path}.{name}" if path else name)
+        ]
+    return [] if left == right else [(path, left, right)]
