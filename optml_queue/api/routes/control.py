@@ -97,7 +97,8 @@ def extend(id: Id, sent: SpecBody, here: Here, request: Request) -> ExperimentDo
     spec = read_spec(sent, here, request.state.token.role)
     found = here.store.resolve(id)
     before = here.store.experiment(found).extensions
-    if experiments.extend(here.store, here.archive, found, spec).extensions == before:
+    after = experiments.extend(here.store, here.archive, found, spec, cache_dir=here.settings.cache_dir)
+    if after.extensions == before:
         raise ConflictError(f"{found} has all points of this spec already")
     return ExperimentDocument.of(here.store.experiment(found))
 
