@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from optml_queue import __version__
-from optml_queue.cli import control, experiments, logs, run, submit, workers
+from optml_queue.cli import control, deploy, experiments, logs, run, submit, workers
 from optml_queue.errors import OptmlError
 
 FAULT = 70
@@ -134,6 +134,10 @@ def _paragraph(text: str) -> str:
 app = _typer(Verbs)
 for _name, _panel, _verb in VERBS:
     app.command(_name, rich_help_panel=_panel, help=help_text(_verb))(_verb)
+
+deploy_app = _typer(TyperGroup)
+deploy_app.command("render", help=help_text(deploy.render))(deploy.render)
+app.add_typer(deploy_app, name="deploy", rich_help_panel=SERVE, help="Kubernetes manifests from a few answers.")
 
 submit_app = _typer()
 submit_app.command(cls=Verb, help=help_text(submit.submit))(submit.submit)

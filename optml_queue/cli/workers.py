@@ -58,6 +58,9 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="Run the control process beside the workers, or not.")
+    ] = True,
     log_level: Level = LogLevel.INFO,
 ) -> None:
     """Run workers and the control process in the foreground, and start again those that end.
@@ -69,10 +72,11 @@ def worker(
     Examples
       OPTML_BROKER_URL=redis://host:6379/0 optml worker
       optml worker --processes 4 --class gpu
+      optml worker --processes 1 --no-control     where optml controller runs elsewhere
     """
     from optml_queue.worker.supervisor import supervise
 
-    raise typer.Exit(supervise(processes or cores(), classes or (), level=severity(log_level)))
+    raise typer.Exit(supervise(processes or cores(), classes or (), control=control, level=severity(log_level)))
 
 
 def controller(log_level: Level = LogLevel.INFO) -> None:
