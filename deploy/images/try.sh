@@ -51,7 +51,7 @@ echo "== a root that cannot be written"
 echo "== the worker completes an experiment"
 (inside worker optml worker --processes 1) >"$here/worker.log" 2>&1 &
 pids="$pids $!"
-printf 'name: image\nalgorithm: lms\nparameters:\n  learning_rate: {values: [0.1, 0.01]}\n  filter_size: {value: 5}\ndata: {name: sunspots}\n' \
+printf 'name: image\nalgorithm: lms\nparameters:\n  learning_rate: {values: [5e-6, 1e-6]}\n  filter_size: {value: 5}\ndata: {name: sunspots}\n' \
     >"$here/archive/image.yaml"
 (inside worker optml submit /mnt/image.yaml --json) || { cat "$here/worker.log"; exit 1; }
 

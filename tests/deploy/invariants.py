@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import click
 import typer
 
 from optml_queue.broker import queue_name
@@ -227,18 +226,17 @@ def command_problem(command: Sequence[str]) -> str:
     """What the command line has against a command; "" when it would run."""
     if not command or command[0] != "optml":
         return "is not optml"
-    group: Any = typer.main.get_command(app)
+    found: Any = typer.main.get_command(app)
     words = list(command[1:])
     try:
-        while isinstance(group, click.Group):
-            name = words.pop(0)
-            found = group.get_command(click.Context(group), name)
-            if found is None:
-                return f"there is no {name}"
-            group = found
-        group.make_context("optml", words)
-    except click.ClickException as error:
-        return error.format_message()
+        while hasattr(found, "commands"):
+            name = words.pop(0) if words else ""
+            if name not in found.commands:
+                return f"there is no {name!r}"
+            found = found.commands[name]
+        found.make_context("optml", words)
+    except Exception as error:  # noqa: BLE001 - whatever Typer's own copy of click raises
+        return str(getattr(error, "message", error)) or type(error).__name__
     return ""
 
 
