@@ -49,6 +49,9 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="Run the control process beside the workers, or not.")
+    ] = True,
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,9 +61,6 @@ def worker(
             show_default=False,
         ),
     ] = None,
-    control: Annotated[
-        bool, typer.Option("--control/--no-control", help="Run the control process beside the workers, or not.")
-    ] = True,
     log_level: Level = LogLevel.INFO,
 ) -> None:
     """Run workers and the control process in the foreground, and start again those that end.
@@ -71,8 +71,8 @@ def worker(
 
     Examples
       OPTML_BROKER_URL=redis://host:6379/0 optml worker
-      optml worker --processes 4 --class gpu
       optml worker --processes 1 --no-control     where optml controller runs elsewhere
+      optml worker --processes 4 --class gpu
     """
     from optml_queue.worker.supervisor import supervise
 

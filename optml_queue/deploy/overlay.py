@@ -88,6 +88,8 @@ def _files(answers: Answers, base: Path) -> dict[str, Sequence[Document | Sequen
     if answers.store is not None:
         files["store.yaml"] = [list(_store_variables(answers.store, answers.broker))]
         files["store-network.yaml"] = [_store_network(answers.store)]
+    if answers.trigger == "redis":
+        files["keda-network.yaml"] = [_keda_network()]
     if isinstance(answers.archive, Volume):
         files["archive.yaml"] = [_claim(answers.archive)]
         files["archive-mount.yaml"] = [_mount()]
@@ -119,6 +121,7 @@ def _top(answers: Answers, base: Path) -> Document:
 def _own_resources(answers: Answers) -> dict[str, bool]:
     return {
         "store-network.yaml": answers.store is not None,
+        "keda-network.yaml": answers.trigger == "redis",
         "archive.yaml": isinstance(answers.archive, Volume),
     }
 
@@ -157,6 +160,8 @@ def _settings(answers: Answers) -> Iterator[str]:
     yield f"OPTML_GRACE_S={timing.grace_s:g}"
     yield f"OPTML_ARCHIVE_URL={answers.archive if isinstance(answers.archive, str) else '/archive'}"
     yield f"OPTML_ALLOW_PROGRAMS={str(answers.allow_programs).lower()}"
+    if answers.flower:
+        yield "OPTML_EVENTS=true"  # without, Flower has nothing to show
     if answers.sqs is not None:
         yield "OPTML_BROKER_URL=sqs://"
         yield f"OPTML_SQS_REGION={answers.sqs.region}"
@@ -284,6 +289,20 @@ def _store_network(store: External) -> Document:
             "egress": [
                 {"to": [{"ipBlock": {"cidr": store.cidr}}], "ports": [{"protocol": "TCP", "port": store.port}]},
             ],
+        },
+    }
+
+
+def _keda_network() -> Document:
+    keda = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": "keda-to-store"},
+        "spec": {
+            "podSelector": {"matchLabels": {"app.kubernetes.io/component": "store"}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"from": [keda], "ports": [{"protocol": "TCP", "port": 6379}]}],
         },
     }
 

@@ -94,7 +94,7 @@ class _Reader:
         worker_image, api_image, valkey_image = self._images()
         broker = root.choice("broker", BROKERS, BROKERS[0])
         classes = self._classes()
-        answers = Answers(
+        return Answers(
             worker_image=worker_image,
             api_image=api_image,
             valkey_image=valkey_image,
@@ -112,9 +112,6 @@ class _Reader:
             flower=root.flag("flower"),
             dashboard=root.flag("dashboard"),
         )
-        if answers.flower and broker == "sqs":
-            root.problem("flower", "needs Redis or Valkey as broker: SQS carries no events", "leave it out")
-        return answers
 
     def _section(self, key: str, known: tuple[str, ...]) -> Section:
         section = self._root.section(key) or Section(Node({}), key, self._report)

@@ -138,12 +138,21 @@ def requests_fit(manifests: Manifests) -> Iterator[str]:
 
 
 def _quota_fits(manifests: Manifests) -> Iterator[str]:
-    most = {each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicaCount"] for each in manifests.of_kind("ScaledObject")}
-    most |= {each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicas"] for each in manifests.of_kind("HorizontalPodAutoscaler")}
+    most = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicaCount"]
+        for each in manifests.of_kind("ScaledObject")
+    }
+    most |= {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicas"]
+        for each in manifests.of_kind("HorizontalPodAutoscaler")
+    }
     (quota,) = manifests.of_kind("ResourceQuota")
     replicas = {each.name: most.get(each.name, each.spec.get("replicas", 1)) for each in manifests.workloads}
     for resource in ("cpu", "memory"):
-        needed = sum(replicas[each.name] * quantity(each.container["resources"]["requests"][resource]) for each in manifests.workloads)
+        needed = sum(
+            replicas[each.name] * quantity(each.container["resources"]["requests"][resource])
+            for each in manifests.workloads
+        )
         if needed > quantity(quota["spec"]["hard"][f"requests.{resource}"]):
             yield f"quota: too little {resource} for every class at its cap"
     if sum(replicas.values()) > quantity(quota["spec"]["hard"]["pods"]):
@@ -259,7 +268,7 @@ def _paths(component: str) -> set[str]:
     if component == "flower":
         from flower.urls import handlers
 
-        return {str(handler[0]) for handler in handlers}
+        return {str(each.regex.pattern).rstrip("$") if hasattr(each, "regex") else str(each[0]) for each in handlers}
     from optml_queue.api.access import OPEN
 
     return set(OPEN)

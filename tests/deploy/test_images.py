@@ -27,7 +27,9 @@ def test_hadolint_has_nothing_to_say(name: str) -> None:
 
 def test_hadolint_bites() -> None:
     text = (ROOT / "Dockerfile.worker").read_text()
-    assert "DL3025" in hadolint(text.replace('CMD ["optml", "worker", "--processes", "1", "--no-control"]', "CMD optml"))
+    assert "DL3025" in hadolint(
+        text.replace('CMD ["optml", "worker", "--processes", "1", "--no-control"]', "CMD optml")
+    )
 
 
 def problems(text: str) -> list[str]:
@@ -64,7 +66,9 @@ def test_the_rules_hold(name: str) -> None:
 def test_the_rules_bite(old: str, new: str, said: str) -> None:
     text = (ROOT / "Dockerfile.worker").read_text().replace(old, new)
     if old == " --require-hashes":
-        text = text.replace("COPY optml_queue", "# --require-hashes\nCOPY optml_queue").replace("# --require-hashes", "")
+        text = text.replace("COPY optml_queue", "# --require-hashes\nCOPY optml_queue").replace(
+            "# --require-hashes", ""
+        )
         assert "--require-hashes" not in text
         return
     assert said in problems(text)
