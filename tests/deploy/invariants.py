@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 import typer
@@ -18,6 +19,8 @@ from tests.deploy.manifests import SECRETS, Document, Manifests, Workload, quant
 _SECRET = re.compile(
     r"(?i)(password|passwd|secret|token|access_?key)[\"']?\s*[=:]\s*[^$\s{%(]{4,}|://[^/\s]*:[^$/\s][^/\s]*@"
 )
+
+SCALERS = {"ScaledObject": "maxReplicaCount", "HorizontalPodAutoscaler": "maxReplicas"}
 
 
 class _AnySecret(dict[tuple[str, str], str]):
@@ -50,17 +53,21 @@ def selectors_select(manifests: Manifests) -> Iterator[str]:
         for spread in each.pod.get("topologySpreadConstraints", []):
             if not selects(spread["labelSelector"], each.labels):
                 yield f"{each.name}: spreads other pods than its own"
-    for kind, selector in (
-        ("Service", lambda spec: {"matchLabels": spec["selector"]}),
-        ("PodDisruptionBudget", lambda spec: spec["selector"]),
-        ("NetworkPolicy", lambda spec: spec["podSelector"]),
-    ):
-        for document in manifests.of_kind(kind):
-            if not any(selects(selector(document["spec"]), labels) for labels in pods):
-                yield f"{kind} {document['metadata']['name']}: selects no pod"
+    for kind, document, selector in _selectors(manifests):
+        if not any(selects(selector, labels) for labels in pods):
+            yield f"{kind} {document['metadata']['name']}: selects no pod"
     for document in manifests.of_kind("ServiceMonitor"):
         if not any(_monitored(document, service) for service in manifests.of_kind("Service")):
             yield f"ServiceMonitor {document['metadata']['name']}: selects no Service with its port"
+
+
+def _selectors(manifests: Manifests) -> Iterator[tuple[str, Document, Document]]:
+    for document in manifests.of_kind("Service"):
+        yield "Service", document, {"matchLabels": document["spec"]["selector"]}
+    for document in manifests.of_kind("PodDisruptionBudget"):
+        yield "PodDisruptionBudget", document, document["spec"]["selector"]
+    for document in manifests.of_kind("NetworkPolicy"):
+        yield "NetworkPolicy", document, document["spec"]["podSelector"]
 
 
 def _monitored(monitor: Document, service: Document) -> bool:
@@ -73,8 +80,7 @@ def references_exist(manifests: Manifests) -> Iterator[str]:
     there = {(each["kind"], each["metadata"]["name"]) for each in manifests.documents}
     for each in manifests.workloads:
         wanted = {("ServiceAccount", each.pod["serviceAccountName"]), ("PriorityClass", each.pod["priorityClassName"])}
-        wanted |= set(_configuration(each))
-        for reference in sorted(wanted - there):
+        for reference in sorted((wanted | set(_configuration(each))) - there):
             yield f"{each.name}: no {' '.join(reference)}"
         mounts = {mount["name"] for mount in each.container["volumeMounts"]}
         claims = {claim["metadata"]["name"] for claim in each.spec.get("volumeClaimTemplates", [])}
@@ -84,14 +90,19 @@ def references_exist(manifests: Manifests) -> Iterator[str]:
         for name, key in _secrets(document):
             if name not in SECRETS or (key and key not in (SECRETS[name] or {key})):
                 yield f"{document['kind']} {document['metadata']['name']}: no Secret {name} with {key} is documented"
-        if document["kind"] in ("HorizontalPodAutoscaler", "ScaledObject"):
-            target = document["spec"]["scaleTargetRef"]
-            if (target.get("kind", "Deployment"), target["name"]) not in there:
-                yield f"{document['kind']} {document['metadata']['name']}: scales what is not there"
-        for trigger in document["spec"].get("triggers", []) if document["kind"] == "ScaledObject" else []:
-            name = trigger.get("authenticationRef", {}).get("name")
-            if name and ("TriggerAuthentication", name) not in there:
-                yield f"ScaledObject {document['metadata']['name']}: no TriggerAuthentication {name}"
+        yield from _targets_exist(document, there)
+
+
+def _targets_exist(document: Document, there: set[tuple[str, str]]) -> Iterator[str]:
+    name = f"{document['kind']} {document['metadata']['name']}"
+    if document["kind"] in SCALERS:
+        target = document["spec"]["scaleTargetRef"]
+        if (target.get("kind", "Deployment"), target["name"]) not in there:
+            yield f"{name}: scales what is not there"
+    for trigger in document["spec"].get("triggers", []) if document["kind"] == "ScaledObject" else []:
+        access = trigger.get("authenticationRef", {}).get("name")
+        if access and ("TriggerAuthentication", access) not in there:
+            yield f"{name}: no TriggerAuthentication {access}"
 
 
 def _configuration(workload: Workload) -> Iterator[tuple[str, str]]:
@@ -138,25 +149,24 @@ def requests_fit(manifests: Manifests) -> Iterator[str]:
 
 
 def _quota_fits(manifests: Manifests) -> Iterator[str]:
-    most = {
-        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicaCount"]
-        for each in manifests.of_kind("ScaledObject")
-    }
-    most |= {
-        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicas"]
-        for each in manifests.of_kind("HorizontalPodAutoscaler")
-    }
+    most = dict(_caps(manifests))
     (quota,) = manifests.of_kind("ResourceQuota")
-    replicas = {each.name: most.get(each.name, each.spec.get("replicas", 1)) for each in manifests.workloads}
+    hard = quota["spec"]["hard"]
+    replicas = {each.name: most.get(each.name, int(each.spec.get("replicas", 1))) for each in manifests.workloads}
     for resource in ("cpu", "memory"):
-        needed = sum(
-            replicas[each.name] * quantity(each.container["resources"]["requests"][resource])
-            for each in manifests.workloads
-        )
-        if needed > quantity(quota["spec"]["hard"][f"requests.{resource}"]):
+        needed = Fraction(0)
+        for each in manifests.workloads:
+            needed += replicas[each.name] * quantity(each.container["resources"]["requests"][resource])
+        if needed > quantity(hard[f"requests.{resource}"]):
             yield f"quota: too little {resource} for every class at its cap"
-    if sum(replicas.values()) > quantity(quota["spec"]["hard"]["pods"]):
+    if sum(replicas.values()) > quantity(hard["pods"]):
         yield "quota: too few pods for every class at its cap"
+
+
+def _caps(manifests: Manifests) -> Iterator[tuple[str, int]]:
+    for kind, key in SCALERS.items():
+        for each in manifests.of_kind(kind):
+            yield str(each["spec"]["scaleTargetRef"]["name"]), int(each["spec"][key])
 
 
 def times_in_order(manifests: Manifests) -> Iterator[str]:
@@ -193,7 +203,7 @@ def classes_agree(manifests: Manifests) -> Iterator[str]:
 
 def scaled_by_one(manifests: Manifests) -> Iterator[str]:
     """What an autoscaler counts has no count in its file: applying it again would end busy workers."""
-    for kind in ("ScaledObject", "HorizontalPodAutoscaler"):
+    for kind in SCALERS:
         for document in manifests.of_kind(kind):
             name = document["spec"]["scaleTargetRef"]["name"]
             for each in manifests.workloads:

@@ -1,6 +1,6 @@
-"""Strict schemas for a stream of manifests on stdin; a problem a line on stdout. Run by the deploy environment's Python.
+"""Strict schemas for a stream of manifests on stdin; a problem a line on stdout.
 
-Kubernetes' own kinds by kubernetes-validate, KEDA's by its generated models, the Prometheus operator's by the keys
+Run by the deploy environment's Python. Kubernetes' own kinds by kubernetes-validate, KEDA's by its generated models, the Prometheus operator's by the keys
 they may have. A kind that none of them knows is a problem too.
 """
 

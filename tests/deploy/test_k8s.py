@@ -1,4 +1,4 @@
-"""The overlays as kustomize renders them: strict schemas, rules that schemas do not know, and a planted fault for each."""
+"""The overlays as kustomize renders them: strict schemas, rules beyond schemas, and a planted fault for each."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ def rendered(name: str) -> str:
 
 
 def schema_problems(text: str) -> list[str]:
-    check = [tool("python"), str(Path(__file__).with_name("schema_check.py"))]
-    return subprocess.run(check, input=text, capture_output=True, text=True, check=True).stdout.splitlines()
+    check = [str(tool("python")), str(Path(__file__).with_name("schema_check.py"))]
+    done = subprocess.run(check, input=text, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def planted(name: str, plant: Callable[[Manifests], Any]) -> Manifests:
@@ -201,8 +202,17 @@ def test_checkov_finds_nothing_unexplained_and_bites(tmp_path: Path) -> None:
     bad = planted("local", lambda m: worker(m).container["securityContext"].update(privileged=True))
     (tmp_path / "planted.yaml").write_text(yaml.safe_dump_all([worker(bad).document]))
     (tmp_path / "Dockerfile.planted").write_text("FROM debian:bookworm-slim\nADD x /x\n")
-    command = [tool("checkov"), "-d", tmp_path, "--framework", "kubernetes", "dockerfile", "--compact", "--quiet"]
-    options = ["--skip-download", "--config-file", ROOT / "deploy" / "checkov.yaml", "-o", "json"]
+    command = [
+        str(tool("checkov")),
+        "-d",
+        str(tmp_path),
+        "--framework",
+        "kubernetes",
+        "dockerfile",
+        "--compact",
+        "--quiet",
+    ]
+    options = ["--skip-download", "--config-file", str(ROOT / "deploy" / "checkov.yaml"), "-o", "json"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     reports = yaml.safe_load(done.stdout)
     failed = [check for report in reports for check in report["results"]["failed_checks"]]

@@ -45,10 +45,8 @@ def test_the_example_renders_to_an_overlay_that_keeps_every_rule(tmp_path: Path)
 
 @pytest.mark.parametrize("trigger", ["redis", "sqs"])
 def test_the_other_triggers_keep_every_rule(trigger: str, tmp_path: Path) -> None:
-    more = {
-        "redis": "",
-        "sqs": 'broker: sqs\nstore: {cidr: 10.0.0.0/16}\nsqs: {region: eu-west-1, prefix: p-, account: "123456789012"}\n',
-    }[trigger]
+    sqs = 'sqs: {region: eu-west-1, prefix: p-, account: "123456789012"}'
+    more = {"redis": "", "sqs": f"broker: sqs\nstore: {{cidr: 10.0.0.0/16}}\n{sqs}\n"}[trigger]
     render(parse_answers(f"{GOOD}{more}scaling: {{trigger: {trigger}}}\n", "x"), tmp_path / "c")
     manifests = Manifests.parse(kustomize(tmp_path / "c"))
     assert [problem for rule in invariants.RULES for problem in rule(manifests)] == []
