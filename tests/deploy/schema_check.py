@@ -1,7 +1,7 @@
 """Strict schemas for a stream of manifests on stdin; a problem a line on stdout.
 
-Run by the deploy environment's Python. Kubernetes' own kinds by kubernetes-validate, KEDA's by its generated models, the Prometheus operator's by the keys
-they may have. A kind that none of them knows is a problem too.
+Run by the deploy environment's Python. Kubernetes' own kinds are checked by kubernetes-validate, KEDA's by its
+generated models, the Prometheus operator's by the keys they may have. A kind that none of them knows is a problem too.
 """
 
 from __future__ import annotations
