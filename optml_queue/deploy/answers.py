@@ -71,6 +71,7 @@ class Answers:
     sqs: Queues | None
     archive: str | Volume
     aws_secret: str
+    aws_roles: Mapping[str, str]
     classes: tuple[ResourceClass, ...]
     trigger: str
     timing: Timing

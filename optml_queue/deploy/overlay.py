@@ -96,6 +96,8 @@ def _files(answers: Answers, base: Path) -> dict[str, Sequence[Document | Sequen
     if answers.aws_secret:
         path = "/spec/template/spec/containers/0/envFrom/-"
         files["aws.yaml"] = [[_added(path, {"secretRef": {"name": answers.aws_secret}})]]
+    for service, role in answers.aws_roles.items():
+        files[f"aws-{service}.yaml"] = [list(_aws_role(role, answers.sqs))]
     if answers.ingress is not None:
         files["ingress.yaml"] = [list(_ingress(answers.ingress))]
     return files
@@ -148,6 +150,9 @@ def _patches(answers: Answers) -> Iterator[Document]:
         yield {"path": "archive-mount.yaml", "target": ARCHIVISTS}
     if answers.aws_secret:
         yield {"path": "aws.yaml", "target": ARCHIVISTS}
+    for service in answers.aws_roles:
+        target = {"kind": "Deployment", "labelSelector": f"app.kubernetes.io/component={service}"}
+        yield {"path": f"aws-{service}.yaml", "target": target}
     if answers.ingress is not None:
         yield {"path": "ingress.yaml", "target": {"kind": "Ingress", "name": "optml"}}
 
@@ -324,6 +329,19 @@ def _mount() -> Sequence[Document]:
         _added(f"{pod}/volumes/-", {"name": "archive", "persistentVolumeClaim": claim}),
         _added(f"{pod}/containers/0/volumeMounts/-", {"name": "archive", "mountPath": "/archive"}),
     ]
+
+
+def _aws_role(role: str, sqs: Queues | None) -> Iterator[Document]:
+    """A token for AWS's token service alone, in exchange for which it gives the role's keys for an hour."""
+    pod, place = "/spec/template/spec", "/var/run/secrets/aws"
+    token = {"serviceAccountToken": {"audience": "sts.amazonaws.com", "expirationSeconds": 3600, "path": "token"}}
+    yield _added(f"{pod}/volumes/-", {"name": "aws", "projected": {"sources": [token]}})
+    yield _added(f"{pod}/containers/0/volumeMounts/-", {"name": "aws", "mountPath": place, "readOnly": True})
+    variables = {"AWS_ROLE_ARN": role, "AWS_WEB_IDENTITY_TOKEN_FILE": f"{place}/token"}
+    if sqs is not None:
+        variables["AWS_DEFAULT_REGION"] = sqs.region
+    for name, value in variables.items():
+        yield _added(f"{pod}/containers/0/env/-", {"name": name, "value": value})
 
 
 def _ingress(ingress: Ingress) -> Iterator[Document]:

@@ -18,11 +18,12 @@ from optml_queue.spec.section import Report, Section, nearest
 BROKERS = ("in-cluster", "redis", "sqs")
 TRIGGERS = ("backlog", "redis", "sqs")
 ACCESS_MODES = ("ReadWriteMany", "ReadWriteOnce")
+SERVICES = ("api", "controller", "worker")
 VALKEY_IMAGE = "docker.io/valkey/valkey:8.1"
 MAX_WORKERS = 10_000
 
 _KEYS = (
-    "images", "broker", "store", "sqs", "archive", "aws_secret", "classes", "budget_per_hour", "scaling", "times",
+    "images", "broker", "store", "sqs", "archive", "aws_secret", "aws_roles", "classes", "budget_per_hour", "scaling", "times",
     "allow_programs", "ingress", "monitoring", "flower", "dashboard",
 )  # fmt: skip
 _CLASS_KEYS = (
@@ -52,6 +53,7 @@ _OBJECT = re.compile(r"[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?")
 _MEMORY = re.compile(r"([1-9][0-9]*)(Mi|Gi|Ti)")
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9._-]*|@sha256:[0-9a-f]{64})")
 _BUCKET = re.compile(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[^\s?#@]*)?")
+_ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-[0-9]")
 _MEBIBYTES = {"Mi": 1, "Gi": 1024, "Ti": 1024**2}
 
@@ -102,7 +104,7 @@ class _Reader:
             store=self._store(broker),
             sqs=self._sqs(broker),
             archive=self._archive(),
-            aws_secret=self._named(root, "aws_secret", ""),
+            aws_secret=self._named(root, "aws_secret", "aws_roles", ""),
             classes=classes,
             trigger=self._trigger(broker, classes),
             timing=self._timing(any(each.is_spot for each in classes)),
@@ -192,6 +194,19 @@ class _Reader:
         return Volume(
             section.text("volume"), section.choice("access_mode", ACCESS_MODES, "ReadWriteMany"), storage_class
         )
+
+    def _aws_roles(self) -> dict[str, str]:
+        if "aws_roles" not in self._root:
+            return {}
+        if "aws_secret" in self._root:
+            self._root.problem("aws_roles", "takes the place of aws_secret", "give one of the two")
+        section = self._section("aws_roles", SERVICES)
+        roles = {name: section.text(name) for name in SERVICES}
+        for name, role in roles.items():
+            if not _ROLE.fullmatch(role):
+                said = f"must be a role's ARN, got {shortened(role)!r}" if role else "is missing"
+                section.problem(name, said, f"as in {name}: arn:aws:iam::123456789012:role/optml-{name}")
+        return roles
 
     def _mebibytes(self, section: Section, key: str, default: str = "") -> int:
         text = section.text(key, default)

@@ -16,7 +16,7 @@ SECRETS: dict[str, set[str] | None] = {
     "optml-store": {"password", "url"},
     "optml-viewer": {"token"},
     "optml-flower": {"basic-auth"},
-    "optml-aws": None,
+    "optml-aws": None,  # what boto3 reads
     "optml-tls": None,
 }
 PODS = ("Deployment", "StatefulSet")

@@ -85,6 +85,7 @@ def test_an_overlay_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
         (GOOD + "times: {visibility: 10m}\n", "times.visibility: must be at most a pod's time to end, 75 s"),
         (GOOD.replace("cpu: 1", "spot: true, cpu: 1") + "times: {grace: 5m}\n", "times.grace: must be at most 105 s"),
         (GOOD + "scaling: {trigger: sqs}\n", "scaling.trigger: needs broker: sqs"),
+        (GOOD + "aws_roles: {api: admin}\n", "aws_roles.api: must be a role's ARN, got 'admin'"),
         (GOOD + "ingress: {host: nowhere}\n", "ingress.host: must be a host name, got 'nowhere'"),
         (IMAGES, "archive: is missing"),
     ],
