@@ -23,8 +23,8 @@ VALKEY_IMAGE = "docker.io/valkey/valkey:8.1"
 MAX_WORKERS = 10_000
 
 _KEYS = (
-    "images", "broker", "store", "sqs", "archive", "aws_secret", "aws_roles", "classes", "budget_per_hour", "scaling", "times",
-    "allow_programs", "ingress", "monitoring", "flower", "dashboard",
+    "images", "broker", "store", "sqs", "archive", "aws_secret", "aws_roles", "classes", "budget_per_hour", "scaling",
+    "times", "allow_programs", "ingress", "monitoring", "flower", "dashboard",
 )  # fmt: skip
 _CLASS_KEYS = (
     "cpu", "memory", "scratch", "gpu", "spot", "price_per_hour", "budget_per_hour", "share", "max_workers", "image",
