@@ -50,8 +50,7 @@ def render(answers: Answers, output: Path, base: Path | None = None) -> list[Pat
     try:
         output.mkdir(parents=True, exist_ok=True)
         _refuse_foreign(output)
-        shutil.rmtree(output / "classes", ignore_errors=True)
-        shutil.rmtree(output / "manifests", ignore_errors=True)
+        _clear(output)
         if base is None:
             base = output / "manifests"
             for part in PARTS:
@@ -71,6 +70,15 @@ def _refuse_foreign(output: Path) -> None:
     top = output / "kustomization.yaml"
     if top.exists() and not top.read_text(encoding="utf-8").startswith(HEADER):
         raise InputError(f"{top} was not written by `optml deploy render`; choose another folder")
+
+
+def _clear(output: Path) -> None:
+    """Remove what was rendered before: a class or a choice that is gone must leave nothing behind."""
+    for folder in ("classes", "manifests"):
+        shutil.rmtree(output / folder, ignore_errors=True)
+    for path in output.glob("*.yaml"):
+        if path.read_text(encoding="utf-8").startswith(HEADER):
+            path.unlink()
 
 
 def _files(answers: Answers, base: Path) -> dict[str, Sequence[Document | Sequence[Document]]]:

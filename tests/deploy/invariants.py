@@ -27,7 +27,7 @@ class _AnySecret(dict[tuple[str, str], str]):
     """Stands in for the Secrets, with a value that fits each key."""
 
     def __missing__(self, key: tuple[str, str]) -> str:
-        return "rediss://:f00d@store.example:6379/0" if key[1] == "url" else "f00d"
+        return {"url": "rediss://:f00d@store.example:6379/0", "basic-auth": "ada:f00d"}.get(key[1], "f00d")
 
 
 ANY_SECRET = _AnySecret()

@@ -53,11 +53,12 @@ def test_the_other_triggers_keep_every_rule(trigger: str, tmp_path: Path) -> Non
 
 
 def test_a_second_render_replaces_the_first_and_leaves_others_files(tmp_path: Path) -> None:
-    render(parse_answers(GOOD, "x"), tmp_path)
-    (tmp_path / "mine.txt").write_text("mine")
+    render(parse_answers(GOOD + "aws_secret: keys\n", "x"), tmp_path)
+    (tmp_path / "mine.yaml").write_text("mine: true\n")
     render(parse_answers(GOOD.replace("  cpu:", "  gpu:"), "x"), tmp_path)
     assert [path.name for path in (tmp_path / "classes").iterdir()] == ["gpu"]
-    assert (tmp_path / "mine.txt").exists()
+    assert not (tmp_path / "aws.yaml").exists()
+    assert (tmp_path / "mine.yaml").exists()
 
 
 def test_an_overlay_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
