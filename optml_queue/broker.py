@@ -1,32 +1,33 @@
 """The broker: Redis/Valkey or Amazon SQS, as Celery is told of it.
 
-The queue is only transport: whatever a broker loses or repeats, the store puts right. So messages may be redelivered
-after seconds, and a heartbeat extends the time of those being worked on.
+The queue is only transport: whatever a broker loses or repeats, the store puts right. So no message in Redis is kept
+until it is acknowledged, and those that SQS keeps may come again after seconds; a heartbeat extends the time of the
+ones being worked on.
 """
 
 from __future__ import annotations
 
 import re
 import threading
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from optml_queue.errors import SettingsError, UnreachableError
 
 if TYPE_CHECKING:  # the clients' libraries are imported when a broker is spoken to, not when settings are read
     import redis
+    from botocore.exceptions import ClientError
     from kombu.message import Message
 
 QUEUE_PREFIX = "optml-"
-UNACKED, UNACKED_INDEX, UNACKED_MUTEX = "optml.unacked", "optml.unacked_index", "optml.unacked_mutex"
 REDIS_TRANSPORT = "optml_queue.worker.transport:Transport"
 SQS_TRANSPORT = "optml_queue.worker.sqs_transport:Transport"
 CONNECT_LIMIT_S = 5.0
 CHECK_LIMIT_S = 9.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+DEAD_LETTERS_SUFFIX = "-dead"
 RESOURCE_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
@@ -34,8 +35,8 @@ RESOURCE_CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 class Broker:
     """Where messages go.
 
-    `visibility_s` is how long a delivered message may stay unacknowledged before it is
-    delivered again. The others are SQS's; `tls` None means yes, except on loopback.
+    `visibility_s` is how long a delivered message may go without a sign of life: SQS delivers it again then, and a
+    Redis that is silent is given up well before. The others are SQS's; `tls` None means yes, except on loopback.
     """
 
     url: str
@@ -60,6 +61,8 @@ def queue_name(resource_class: str) -> str:
         raise SettingsError(
             f"resource class {resource_class!r}: must be 1 to 40 of a-z, 0-9 and '-', beginning with a letter or digit"
         )
+    if resource_class.endswith(DEAD_LETTERS_SUFFIX):
+        raise SettingsError(f"resource class {resource_class!r}: must not end with -dead, as dead letters' queues do")
     return f"{QUEUE_PREFIX}{resource_class}"
 
 
@@ -89,7 +92,9 @@ def celery_config(broker: Broker, resource_class: str = "default") -> dict[str, 
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_heartbeat": 0,
-        "worker_enable_remote_control": not broker.is_sqs,
+        # A broadcast that anyone who can write to the broker may send could stop all workers. Ours are steered through
+        # the store, on every broker alike.
+        "worker_enable_remote_control": False,
     }
     return config | (_sqs_config(broker) if broker.is_sqs else _redis_config(broker))
 
@@ -100,18 +105,16 @@ def _redis_config(broker: Broker) -> dict[str, Any]:
         # Kombu's credit drifts after reconnects, and a worker would then hoard messages before its busy child.
         "worker_disable_prefetch": True,
         "broker_transport_options": {
-            "visibility_timeout": broker.visibility_s,
-            "unacked_restore_interval": 2,
-            "unacked_restore_throttle": 1,
-            # Names of our own: another application on the same database must not have its messages taken back.
-            "unacked_key": UNACKED,
-            "unacked_index_key": UNACKED_INDEX,
-            "unacked_mutex_key": UNACKED_MUTEX,
-            "unacked_mutex_expire": 10,
+            # A delivered message is gone: kombu's copies of those not yet acknowledged would cost a quarter of a short
+            # trial's time, and the store publishes again what was lost with a worker.
+            "ack_emulation": False,
             "priority_steps": [0],
             "socket_connect_timeout": CONNECT_LIMIT_S,
-            "socket_timeout": 10.0,
+            # All that is waited for like this is answered at once by a server that is there.
+            "socket_timeout": max(1.0, broker.visibility_s / 5),
             "socket_keepalive": True,
+            # How often the transport looks whether the server still answers; the name is kombu's.
+            "unacked_restore_interval": broker.visibility_s / 5,
         },
     }
 
@@ -202,52 +205,33 @@ def sqs_client(broker: Broker, timeout_s: float) -> Any:
     return boto3.Session().client("sqs", region_name=region, config=config, **options)
 
 
+def is_missing_queue(error: ClientError) -> bool:
+    """Whether SQS says that there is no queue of that name."""
+    return str(error.response["Error"]["Code"]).endswith(("NonExistentQueue", "QueueDoesNotExist"))
+
+
 def empty_queues(broker: Broker) -> None:
     """Remove every message from a Redis broker that this package uses alone. Raises UnreachableError."""
     import redis
 
     try:
         with redis_client(broker, timeout_s=CONNECT_LIMIT_S) as client:
-            client.delete(UNACKED, UNACKED_INDEX, UNACKED_MUTEX, *client.scan_iter(match=f"{QUEUE_PREFIX}*"))
+            queues = list(client.scan_iter(match=f"{QUEUE_PREFIX}*"))
+            if queues:
+                client.delete(*queues)
     except redis.RedisError as error:
         raise UnreachableError("broker", broker.url, cause_of(error)) from None
 
 
-class Visibility(Protocol):
-    """Keeps messages that are being worked on from being delivered again."""
-
-    def extend(self, messages: Sequence[Message]) -> None:
-        """Hide `messages` for another `visibility_s` from now. Raises UnreachableError."""
-
-
-class RedisVisibility:
-    """Moves the messages' times in kombu's index of unacknowledged messages."""
-
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        self._client = redis_client(broker, timeout_s=2.0)
-
-    def extend(self, messages: Sequence[Message]) -> None:
-        import redis
-
-        # Kombu compares with the workers' clocks. XX: a message acknowledged meanwhile must not come back.
-        times = {message.delivery_tag: time.time() for message in messages}
-        if not times:
-            return
-        try:
-            self._client.zadd(UNACKED_INDEX, times, xx=True)
-        except redis.RedisError as error:
-            raise UnreachableError("the broker", self._broker.url, cause_of(error)) from None
-
-
 class SqsVisibility:
-    """Changes the visibility of each message, which starts anew from now."""
+    """Keeps messages that are being worked on from being delivered again."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._client: Any = None
 
     def extend(self, messages: Sequence[Message]) -> None:
+        """Hide `messages` for another `visibility_s` from now. Raises UnreachableError."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         for message in messages:
@@ -265,8 +249,3 @@ class SqsVisibility:
                 continue  # acknowledged or expired meanwhile: the store decides whose the trial is
             except BotoCoreError as error:
                 raise UnreachableError("the broker", self._broker.url, cause_of(error)) from None
-
-
-def open_visibility(broker: Broker) -> Visibility:
-    """What extends the visibility of messages on this broker."""
-    return SqsVisibility(broker) if broker.is_sqs else RedisVisibility(broker)

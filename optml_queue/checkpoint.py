@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import io
 import json
-import zipfile
 from collections.abc import Mapping
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def decode_state(document: bytes) -> dict[str, Any]:
     try:
         with np.load(io.BytesIO(document), allow_pickle=False) as file:
             state = _untagged(json.loads(file[_DOCUMENT].tobytes()), file)
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, BadZipFile) as error:
         raise ArchiveError(f"not a checkpoint: {error}") from error
     if not isinstance(state, dict):
         raise ArchiveError("not a checkpoint: it holds no mapping")

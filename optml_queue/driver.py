@@ -9,6 +9,7 @@ train, test error). `driver.py` oversees one configuration and declares, at modu
     def train(trial: ActiveTrial) -> Mapping[str, float]      every metric by name
     def cost(params: Params, rows: int) -> float              optional: relative work of a point
     def check(params: Params) -> Mapping[str, str]            optional: what is wrong with a point
+    OTHER_PARAMETERS: bool                       optional: whether a point may have parameters not declared
     def prepare() -> None                                     optional: import what `train` will need
 
 Loading a driver runs driver.py, so it imports heavy libraries inside the functions that need them. The files of
@@ -19,9 +20,13 @@ load while the queue is asked and data are read. `train` may be called before it
 must not need it. What `prepare` raises is left to `train` to raise again.
 
 `check` gets a point with its defaults and returns a message for every parameter that is wrong, as the end of a
-sentence about it: "must be …, got …". An algorithm that has it takes parameters which PARAMETERS does not declare,
-because which ones there are depends on others; `check` names those that are not known. It is asked while a spec is
-read, where the libraries of the algorithm may be missing: it lets pass what it cannot judge.
+sentence about it: "must be …, got …". It is asked while a spec is read, where the libraries of the algorithm may be
+missing: it lets pass what it cannot judge. Where which parameters there are depends on others, OTHER_PARAMETERS is
+true and `check` names those that are not known.
+
+A trial may be cut off anywhere: by a lost machine, or by a worker that is told to end. What trains for long offers its
+state to `trial.checkpoint_if_due` between its steps, and begins with `trial.restore`. The state is all that the rest of
+the training depends on, so that the result is the same to the last bit as without the interruption.
 """
 
 from __future__ import annotations
@@ -149,6 +154,7 @@ class Driver:
     cost: Callable[[Params, int], float] | None = None
     prepare: Callable[[], None] | None = None
     check: Callable[[Params], Mapping[str, str]] | None = None
+    other_parameters: bool = False
     kind: str = "algorithm"
 
     @property
@@ -191,6 +197,10 @@ def _no_checkpoint(_state: Mapping[str, Any]) -> Order:
     return Order.OK
 
 
+def _never_due() -> bool:
+    return False
+
+
 def _no_restore() -> dict[str, Any] | None:
     return None
 
@@ -220,6 +230,7 @@ class ActiveTrial:
     metric: str = ""
     threads: int = 1
     on_checkpoint: Callable[[Mapping[str, Any]], Order] = field(default=_no_checkpoint, repr=False)
+    checkpoint_is_due: Callable[[], bool] = field(default=_never_due, repr=False)
     on_restore: Callable[[], dict[str, Any] | None] = field(default=_no_restore, repr=False)
     on_artifact: Callable[[Path], None] = field(default=_no_artifact, repr=False)
     scratch_root: Path | None = field(default=None, repr=False)
@@ -230,12 +241,22 @@ class ActiveTrial:
         _obey(self.on_report(step, float(value)))
 
     def checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Keep what a later attempt needs to go on from here, in place of the checkpoint before it.
+        """Keep what a later attempt needs to go on from here, now; `checkpoint_if_due` chooses the time by itself.
 
         `state` holds arrays (NumPy's, or what NumPy makes one of) and JSON values, in mappings and lists as deep as
-        need be. Raises TypeError for anything else, and AttemptEndedError when the attempt was told to end.
+        need be. Raises TypeError for anything else, and AttemptEndedError when the attempt was told to end, or when
+        its worker was: the next attempt goes on from here.
         """
         _obey(self.on_checkpoint(state))
+
+    def checkpoint_if_due(self, state: Callable[[], Mapping[str, Any]]) -> None:
+        """`checkpoint(state())` when the last one, or the start, is OPTML_CHECKPOINT_S ago or the worker is to end.
+
+        Otherwise it costs a look at the clock, and `state` is not called: training loops may call this as often as
+        every millisecond. Not after the last step: what is left then is to return.
+        """
+        if self.checkpoint_is_due():
+            self.checkpoint(state())
 
     def restore(self) -> dict[str, Any] | None:
         """The state of the last checkpoint of this trial, its arrays NumPy's; None when there is none."""
@@ -403,13 +424,18 @@ def driver_of(module: ModuleType, file: Path, name: str, digest: str, judged: Me
         train=_function(module, file, "train", "trial"),
         cost=optional("cost", "params", "rows"),
         prepare=optional("prepare"),
-        check=optional("check", "params") if hasattr(module, "PARAMETERS") else takes_any,
+        check=optional("check", "params"),
+        other_parameters=_takes_others(module, file, judged is not None),
     )
 
 
-def takes_any(_params: Params) -> Mapping[str, str]:
-    """The `check` of what takes any parameters of any values."""
-    return {}
+def _takes_others(module: ModuleType, file: Path, is_program: bool) -> bool:
+    if is_program:
+        return not hasattr(module, "PARAMETERS")
+    value = getattr(module, "OTHER_PARAMETERS", False)
+    if not isinstance(value, bool):
+        raise DriverError(f"{file}: OTHER_PARAMETERS: must be True or False, got {value!r}")
+    return value
 
 
 def _all_of(module: ModuleType, file: Path, name: str, kind: type[T], optional: bool) -> tuple[T, ...]:

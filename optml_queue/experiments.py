@@ -1,4 +1,4 @@
-"""An experiment's course: submitted, advanced, paused, resumed, retried, removed.
+"""An experiment's course: submitted, advanced, extended, retried, brought back from the archive.
 
 Nothing here holds state. Any process may call any of it at any time, two at once do no harm, and a process that
 dies in the middle leaves work for the next call, not damage.
@@ -14,11 +14,13 @@ from pathlib import Path
 
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
-from optml_queue.errors import InputError
+from optml_queue.errors import InputError, NotFoundError
 from optml_queue.provenance import facts
-from optml_queue.results import write_opening
+from optml_queue.restoration import Restoration, submission_of
+from optml_queue.results import ArchiveSource, write_extension, write_opening
 from optml_queue.search import Plan, segments
 from optml_queue.spec import Algorithm, Code, Spec
+from optml_queue.spec.extension import extended
 from optml_queue.store import Experiment, ExperimentState, NewTrial, Publication, Store, Submission
 from optml_queue.trial import TrialState
 
@@ -45,37 +47,112 @@ def submit(
 ) -> str:
     """Bring an experiment into being and ask for its first trials to be published. Its id.
 
-    The control process does the rest. Submitting the same spec again under the same id changes nothing; another
-    spec under an id that is taken raises InputError. Data that do not come with the package, those at s3:// too, are
-    read once, so that what cannot be used is said now (DataError), and go to the archive under their digest. So does
-    the user's own code, and the spec: the archive alone is enough to read an experiment, and workers need no more.
-    Data stay in `cache_dir`, if there is one.
+    The control process does the rest. Submitting the same spec again under the same id changes nothing; when the
+    store has lost the experiment, but the archive has it, it comes back from there. Another spec under an id that is
+    taken, in the store or in the archive, raises InputError.
+
+    Data that do not come with the package, those at s3:// too, are read once, so that what cannot be used is said now
+    (DataError), and go to the archive under their digest. So does the user's own code, and the spec: the archive
+    alone is enough to read an experiment, and workers need no more. Data stay in `cache_dir`, if there is one.
+
+    The archive has the spec before the store has the experiment: one that runs can always be restored. When the
+    store then fails, what lies in the archive is an experiment without trials, and submitting it again goes on.
     """
     id_ = experiment or new_id(spec.name)
-    data = None if spec.data is None else bring(archive, spec.data, cache_dir)
-    spec = replace(spec, data=data, code=_brought(archive, spec.code))
-    resolved = spec.to_json()
-    submission = Submission(
-        name=spec.name,
-        spec=resolved,
-        end=segments(spec).end,
-        metric=spec.metric,
-        goal=spec.goal,
-        resource_class=spec.resource_class,
-        max_parallel=spec.max_parallel,
-        max_failed=spec.max_failed,
-        max_trials=spec.max_trials,
-        max_attempts=spec.retry.max_attempts,
-        retry_on=tuple(sorted(spec.retry.on)),
-        timeout_s=spec.timeout_s,
-        priority=spec.priority,
-        facts=facts(spec),
-    )
-    if store.create(id_, submission):
-        write_opening(archive, store.experiment(id_))
-    elif store.spec(id_) != resolved:
-        raise InputError(f"experiment {id_!r} exists with another spec; choose another --id, or `optml rm {id_}` first")
+    spec = _with_files(archive, spec, cache_dir)
+    submission = submission_of(spec, facts(spec))
+    known = _record_of(store, archive, id_) if experiment else None
+    if known is not None:
+        _refuse_another(known, submission)
+        if not _is_stored(store, id_):
+            restore(store, archive, id_)
+        return id_
+    write_opening(archive, Experiment.opened(id_, submission))
+    if not store.create(id_, submission):
+        # Somebody else took the id in this very moment: the archive is to have what the store has.
+        found = store.experiment(id_)
+        write_opening(archive, found)
+        _refuse_another(found, submission)
     return id_
+
+
+def extend(store: Store, archive: Archive, experiment: str, spec: Spec, *, cache_dir: Path | None = None) -> Experiment:
+    """Let an experiment, running or over, go on as another spec says: more values, points, seeds or trials.
+
+    Trials that exist keep number, point and result; points that none of them has tried with a seed get new numbers.
+    The experiment as it is then. Raises InputError for what an extension cannot change, and while the experiment is
+    ending. Repeating the call changes nothing.
+    """
+    spec = _with_files(archive, spec, cache_dir)
+    while True:
+        found = store.experiment(experiment)
+        if found.is_restoring or (found.ending and not found.is_over):
+            raise InputError(f"{experiment} is ending, and trials of it still run; extend it when it has ended")
+        old = Spec.from_json(found.spec)
+        longer = extended(old, spec, found.next)
+        if replace(longer, earlier=old.earlier, text=old.text) == old and longer.retry == old.retry:
+            return found
+        _refuse_full(found, longer)
+        submission = submission_of(longer, found.facts)
+        # The archive first, as in `submit`. Should the store refuse, what it has is written the next time.
+        write_extension(archive, replace(found, spec=submission.spec, end=submission.end, exhausted=False))
+        if store.extend(found, submission):
+            return store.experiment(experiment)
+
+
+def restore(store: Store, archive: Archive, experiment: str) -> Experiment:
+    """Bring an experiment that the store does not know back from the archive; as it is then.
+
+    Finished trials have their results; those that had begun or waited will run again, from their checkpoints. One
+    that was not over is paused: `resume` lets it go on. Nothing happens to an experiment that the store knows. Two
+    processes may do it at once, and one go on where another was cut off. Raises NotFoundError, and ArchiveError for
+    an archive that cannot be read.
+    """
+    Restoration(store, archive, experiment).run()
+    return store.experiment(experiment)
+
+
+def _with_files(archive: Archive, spec: Spec, cache_dir: Path | None) -> Spec:
+    """The spec with its data and code in the archive, under their digests."""
+    data = None if spec.data is None else bring(archive, spec.data, cache_dir)
+    return replace(spec, data=data, code=_brought(archive, spec.code))
+
+
+def _is_stored(store: Store, experiment: str) -> bool:
+    try:
+        return not store.experiment(experiment).is_restoring
+    except NotFoundError:
+        return False
+
+
+def _record_of(store: Store, archive: Archive, experiment: str) -> Experiment | None:
+    """What store or archive know of an experiment."""
+    for read in (store.experiment, ArchiveSource(archive).record):
+        try:
+            return read(experiment)
+        except NotFoundError:
+            continue
+    return None
+
+
+def _refuse_another(known: Experiment, submission: Submission) -> None:
+    """Raises InputError when an experiment has another spec than the one that is submitted under its id.
+
+    What an extended one had before is not in the file that it was extended by.
+    """
+    if submission.spec in (known.spec, replace(Spec.from_json(known.spec), earlier=()).to_json()):
+        return
+    advice = f"choose another --id, or `optml rm {known.id}` first; `optml extend {known.id} SPEC` adds trials to it"
+    raise InputError(f"experiment {known.id!r} exists with another spec; {advice}")
+
+
+def _refuse_full(experiment: Experiment, spec: Spec) -> None:
+    """Raises InputError when max_trials leaves no room for a search that is to add trials."""
+    old = Spec.from_json(experiment.spec)
+    most = spec.max_trials
+    if most is not None and spec.search != old.search and most <= experiment.created:
+        message = f"max_trials: is {most:,}, and the experiment has {experiment.created:,} trials already"
+        raise InputError(f"{message}; raise it to add some")
 
 
 def advance(store: Store, publish: Publish, experiment: str) -> int:
@@ -126,7 +203,14 @@ def _reserve(store: Store, experiment: Experiment) -> bool:
     taken, next_ = plan.take(experiment.next, missing, budget)
     used_up = budget is not None and len(taken) >= budget
     trials = [NewTrial(number, params, seed) for number, params, seed in taken]
-    return store.reserve(experiment.id, experiment.next, next_, trials, exhausted=used_up or next_ >= plan.end)
+    return store.reserve(
+        experiment.id,
+        experiment.next,
+        next_,
+        trials,
+        exhausted=used_up or next_ >= plan.end,
+        extensions=experiment.extensions,
+    )
 
 
 def _recover(store: Store, experiment: Experiment, workers: int) -> None:

@@ -22,7 +22,7 @@ from threading import RLock
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from optml_queue.driver import Driver, Metric, driver_of, takes_any
+from optml_queue.driver import Driver, Metric, driver_of
 from optml_queue.errors import DriverError
 from optml_queue.pack import packed_files
 from optml_queue.sources import SourcePackage
@@ -103,7 +103,7 @@ class _Program:
             metrics={self._judged.name: self._judged},
             data=(),
             train=lambda trial: self.driver.train(trial),
-            check=takes_any,
+            other_parameters=True,
             kind="program",
         )
 

@@ -102,6 +102,10 @@ class Publisher:
             TASK,
             arguments,
             {"generation": publication.generation},
+            # What Flower shows. Celery's own rendering, which guards against endless structures, costs more than all
+            # the rest of making a message.
+            argsrepr=repr(arguments),
+            kwargsrepr=f"{{'generation': {publication.generation}}}",
             time_limit=publication.timeout_s,
             ignore_result=True,
         )

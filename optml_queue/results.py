@@ -75,6 +75,16 @@ def write_opening(archive: Archive, experiment: Experiment) -> None:
     _put_record(archive, experiment)
 
 
+def write_extension(archive: Archive, experiment: Experiment) -> None:
+    """Put down a spec that an experiment is about to go on with. What the archive has of its results stays valid."""
+    try:
+        consolidated = ArchiveSource(archive).record(experiment.id).consolidated
+    except NotFoundError:
+        consolidated = -1
+    state = ExperimentState.RUNNING if experiment.is_over else experiment.state
+    _put_record(archive, replace(experiment, state=state, reason="", finished_at=None, consolidated=consolidated))
+
+
 def _put_record(archive: Archive, experiment: Experiment) -> None:
     archive.put(f"{experiment.id}/spec.yaml", Spec.from_json(experiment.spec).to_yaml().encode())
     _put_json(archive, _record_key(experiment.id), _experiment_document(experiment))
@@ -278,6 +288,25 @@ class ArchiveSource:
         created = max(record.created, counts.total())
         return replace(record, counts=counts, created=created, published=0)
 
+    def record(self, experiment: str) -> Experiment:
+        """The experiment as it was put down last. Raises NotFoundError."""
+        return self._record(experiment)
+
+    def log_length(self, experiment: str) -> int:
+        """How many entries of the log of finished trials the archive knows of."""
+        record = self._record(experiment)
+        spans = (part for key in self.archive.keys(f"{experiment}/parts") if (part := _PART_KEY.search(key)))
+        return max([record.finished, *(int(part[2]) + 1 for part in spans)])
+
+    def all_attempts(self, experiment: str) -> Iterator[tuple[int, Attempt]]:
+        """Every attempt that ended without a result, with its trial's number, in the order of numbers."""
+        key = f"{experiment}/attempts.jsonl"
+        if not self.archive.exists(key):
+            return
+        with self.archive.open(key) as file:
+            for document in map(json.loads, file):
+                yield document.pop("number"), Attempt(**document)
+
     def resolve(self, text: str) -> str:
         """The id meant by `text`: an id, or `latest`. Raises NotFoundError, naming the ids that are near."""
         ids = self._ids()
@@ -325,12 +354,20 @@ class ArchiveSource:
     def attempts(self, experiment: str, number: int) -> list[Attempt]:
         """The attempts of a trial that ended without a result, the first one first."""
         self._record(experiment)
-        key = f"{experiment}/attempts.jsonl"
-        if not self.archive.exists(key):
-            return []
-        with self.archive.open(key) as file:
-            found = [document for document in map(json.loads, file) if document.pop("number") == number]
-        return [Attempt(**document) for document in found]
+        return [attempt for of, attempt in self.all_attempts(experiment) if of == number]
+
+    def recoveries(self, experiment: str) -> list[float]:
+        """Seconds from the loss of each attempt to the begin of the next, by the trials' numbers."""
+        by_trial: dict[int, list[Attempt]] = {}
+        for number, attempt in self.all_attempts(experiment):
+            by_trial.setdefault(number, []).append(attempt)
+        found = []
+        for trial in self.trials(experiment, [n for n in by_trial if any(a.reason == "lost" for a in by_trial[n])]):
+            ended = by_trial[trial.number]
+            begins = [*(attempt.started_at for attempt in ended[1:]), trial.started_at]
+            pairs = zip(ended, begins, strict=True)
+            found += [begun - a.ended_at for a, begun in pairs if a.reason == "lost" and begun and begun >= a.ended_at]
+        return found
 
     def logs(self, experiment: str, number: int, start: int = 0) -> list[str]:
         """The lines kept with a trial, from line `start` on."""

@@ -21,6 +21,7 @@ from optml_queue.trial import Reason, TrialResult, TrialState
 TrialData = DataSet | DataFile  # what a trial's `data` is, where its spec names some
 
 ERROR_LENGTH = 500
+BEST_SO_FAR = "optml:best"  # in a checkpoint, beside the driver's own keys
 TRACEBACK_BYTES = 8192
 
 
@@ -36,18 +37,12 @@ def run_attempt(
     """Train one point and return what it came to: COMPLETE or DIVERGED, with every metric there is.
 
     The driver's defaults are put under `trial.params`. `at` is "last" or "best": then the metric is the best of
-    the values reported and the final one, by `goal` (default: the metric's own). The trial's scratch folder is
-    removed at the end.
+    the values reported and the final one, by `goal` (default: the metric's own), those of earlier attempts up to the
+    checkpoint that this one goes on from among them. The trial's scratch folder is removed at the end.
     Raises AttemptFailedError for whatever else ends the training, and lets AttemptEndedError pass.
     """
-    reported: list[float] = []
-    active = replace(
-        trial,
-        params=driver.complete(trial.params),
-        data=data,
-        metric=metric,
-        on_report=_remembering(reported, trial.on_report) if at == "best" else trial.on_report,
-    )
+    active = replace(trial, params=driver.complete(trial.params), data=data, metric=metric)
+    reported = _BestReported(active, goal or driver.metrics[metric].goal) if at == "best" else None
     try:
         answer = driver.train(active)
     except (AttemptEndedError, AttemptFailedError):
@@ -66,8 +61,8 @@ def run_attempt(
     finally:
         active.tidy()
     metrics = _checked(driver, answer, metric)
-    if at == "best":
-        metrics[metric] = _best(goal or driver.metrics[metric].goal, metrics[metric], reported)
+    if reported is not None:
+        metrics[metric] = reported.or_better(metrics[metric])
     if not math.isfinite(metrics[metric]):
         return TrialResult(TrialState.DIVERGED, metrics, f"{metric} is {metrics[metric]}")
     return TrialResult(TrialState.COMPLETE, metrics)
@@ -115,18 +110,33 @@ def _chosen(plan: Plan, numbers: Iterable[int]) -> Iterator[PlannedTrial]:
             yield number, *planned
 
 
-def _remembering(values: list[float], report: Callable[[int, float], Order]) -> Callable[[int, float], Order]:
-    def remember(step: int, value: float) -> Order:
-        values.append(value)
-        return report(step, value)
+class _BestReported:
+    """The best value that a trial reports. Checkpoints carry it from one attempt to the next."""
 
-    return remember
+    def __init__(self, trial: ActiveTrial, goal: Goal) -> None:
+        self._choose: Callable[[Iterable[float]], float] = min if goal is Goal.MINIMIZE else max
+        self._best: float | None = None  # None: none was finite
+        self._on_report, self._on_checkpoint, self._on_restore = trial.on_report, trial.on_checkpoint, trial.on_restore
+        trial.on_report, trial.on_checkpoint, trial.on_restore = self._report, self._checkpoint, self._restore
 
+    def or_better(self, value: float) -> float:
+        """The best of what was reported and `value`; that one when nothing is finite."""
+        finite = [each for each in (self._best, value) if each is not None and math.isfinite(each)]
+        return self._choose(finite) if finite else value
 
-def _best(goal: Goal, final: float, reported: list[float]) -> float:
-    finite = [value for value in (*reported, final) if math.isfinite(value)]
-    choose = min if goal is Goal.MINIMIZE else max
-    return choose(finite, default=final)
+    def _report(self, step: int, value: float) -> Order:
+        if math.isfinite(value):
+            self._best = self.or_better(value)
+        return self._on_report(step, value)
+
+    def _checkpoint(self, state: Mapping[str, Any]) -> Order:
+        return self._on_checkpoint({**state, BEST_SO_FAR: self._best})
+
+    def _restore(self) -> dict[str, Any] | None:
+        state = self._on_restore()
+        if state is not None:
+            self._best = state.pop(BEST_SO_FAR, None)
+        return state
 
 
 def _checked(driver: Driver, answer: object, judged: str) -> dict[str, float]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     broker_url: str | None = None
     store_url: str | None = None
     archive_url: str | None = None
+    # Who signed the certificates of a rediss:// store and broker; without it, whom the machine trusts.
+    tls_ca_file: Path | None = None
     results_dir: Path = Path("optml-results")
     cache_dir: Path = Path("~/.cache/optml-queue")
     resource_class: str = "default"
@@ -46,13 +48,17 @@ class Settings(BaseSettings):
     allow_programs: bool = False
 
     beat_s: float = Field(default=2.0, ge=0.1, le=60, allow_inf_nan=False)
-    lease_s: float = Field(default=10.0, ge=0.5, le=3600, allow_inf_nan=False)
+    # A lost worker's trial begins again within ten seconds: the lease, and a second until somebody looks.
+    lease_s: float = Field(default=8.0, ge=0.5, le=3600, allow_inf_nan=False)
     # SQS hides a message for 12 hours at most.
     visibility_s: float = Field(default=15.0, ge=1, le=43_200, allow_inf_nan=False)
     grace_s: float = Field(default=10.0, ge=0, le=3600, allow_inf_nan=False)
+    # 0: whenever a trial offers its state.
+    checkpoint_s: float = Field(default=30.0, ge=0, le=86_400, allow_inf_nan=False)
 
     sqs_region: str | None = None
-    sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,40}$")
+    # SQS takes 80 characters: this, "optml-", the resource class, "-dead".
+    sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,29}$")
     sqs_tls: bool | None = None
 
     @field_validator("broker_url")
@@ -78,6 +84,15 @@ class Settings(BaseSettings):
         except SettingsError as error:
             raise ValueError(str(error)) from None
         return name
+
+    @field_validator("tls_ca_file")
+    @classmethod
+    def _check_tls_ca_file(cls, path: Path | None) -> Path | None:
+        if path is None:
+            return None
+        if not path.expanduser().is_file():
+            raise ValueError("must be a file of certificates (PEM) that this machine has")
+        return path.expanduser().absolute()
 
     @field_validator("results_dir", "cache_dir")
     @classmethod
@@ -133,7 +148,7 @@ class Settings(BaseSettings):
                 "set it to redis://HOST:6379/0 or sqs://, or let `optml-submit` start its own"
             )
         return Broker(
-            self.broker_url,
+            self._verified(self.broker_url),
             visibility_s=self.visibility_s,
             region=self.sqs_region,
             queue_prefix=self.sqs_queue_prefix,
@@ -145,7 +160,19 @@ class Settings(BaseSettings):
         """The store's URL. Raises SettingsError when none is set."""
         if self.store_url is None:
             raise SettingsError("OPTML_STORE_URL is not set; set it to redis://HOST:6379/0")
-        return self.store_url
+        return self._verified(self.store_url)
+
+    def _verified(self, url: str) -> str:
+        """The URL with what both of its readers, redis-py and kombu, need to check the server's certificate."""
+        parts = urlsplit(url)
+        if parts.scheme != "rediss":
+            return url
+        options = dict(parse_qsl(parts.query))
+        # Said aloud: kombu checks no certificate of a rediss:// server unless it is told to.
+        options.setdefault("ssl_cert_reqs", "required")
+        if self.tls_ca_file is not None:
+            options["ssl_ca_certs"] = str(self.tls_ca_file)
+        return urlunsplit(parts._replace(query=urlencode(options)))
 
 
 def _checked(url: str | None, schemes: tuple[str, ...]) -> str | None:

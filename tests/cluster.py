@@ -23,12 +23,17 @@ from tests.processes import members_of
 # What is waited for in earnest (a lost message, a trial that does not obey) takes a fraction of the time here, and an
 # experiment of a hundred trials is archived in several parts.
 SUPERVISE = """
+import os
 import sys
+import time
+right_time, wrong_by_s = time.time, float(os.environ.get("CLOCK_WRONG_BY_S", "0"))
+if wrong_by_s:
+    time.time = lambda: right_time() + wrong_by_s
 from optml_queue import experiments, results
-from optml_queue.worker import heartbeat
+from optml_queue.worker import dead_letters, heartbeat
 from optml_queue.worker.supervisor import supervise
 experiments.IDLE_S, experiments.GRACE_S, heartbeat.OBEY_LIMIT_S = 1.0, 0.5, 1.0
-results.PART_LENGTH = 20
+results.PART_LENGTH, dead_letters.LOOK_S = 20, 0.5
 sys.exit(supervise(int(sys.argv[1])))
 """
 
@@ -44,6 +49,7 @@ PARAMETERS = (
     Parameter("dies_of", int, 0, help="the signal that the process sends itself"),
     Parameter("deaths", int, 1, help="attempts that die"),
     Parameter("polite", bool, False, help="asks whether to stop"),
+    Parameter("mischief", str, "", help="what it does to its surroundings"),
     Parameter("marks", str, "", help="a folder that gets a file for each attempt"),
 )
 METRICS = (Metric("nmse"),)
@@ -55,8 +61,35 @@ def train(trial):
 """
 FUNCTIONS = """
 import os
+import resource
+import signal
 import time
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def limited(what, bytes_):
+    soft, hard = resource.getrlimit(what)
+    resource.setrlimit(what, (bytes_, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, (soft, hard))
+
+
+def misbehave(trial, mischief):
+    if mischief == "fill the disk":
+        Path("/dev/full").write_bytes(b"x")
+    elif mischief == "write too much":
+        with limited(resource.RLIMIT_FSIZE, 100_000):
+            (trial.scratch / "big").write_bytes(bytes(1_000_000))
+    elif mischief == "want too much memory":
+        with limited(resource.RLIMIT_AS, 2**32):
+            bytearray(2**33)
+    elif mischief == "kill the worker":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
 
 
 def behave(trial):
@@ -65,6 +98,7 @@ def behave(trial):
         (Path(params["marks"]) / f"{trial.number}.{trial.attempt}").write_text(str(os.getpid()))
     if params["dies_of"] and trial.attempt <= params["deaths"]:
         os.kill(os.getpid(), params["dies_of"])
+    misbehave(trial, params["mischief"])
     if trial.attempt <= params["fails"]:
         raise ValueError(f"attempt {trial.attempt} fails")
     end = time.monotonic() + params["sleep_s"]
@@ -91,19 +125,27 @@ def write_algorithm(folder: Path) -> Path:
 class Cluster:
     """A supervisor process, the store it uses, and what a test wants to know of both."""
 
-    def __init__(self, environment: Mapping[str, str], folder: Path, processes: int) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], folder: Path, processes: int, store_url: str | None = None
+    ) -> None:
         self.environment = dict(environment)
         self.folder = folder
         self.algorithm = write_algorithm(folder)
         self.log = folder / "workers.log"
         self.archive_url = environment.get("OPTML_ARCHIVE_URL", str(folder / "archive"))
-        self.store = Store.from_url(environment.get("OPTML_STORE_URL", environment["OPTML_BROKER_URL"]), retries=20)
+        theirs = environment.get("OPTML_STORE_URL", environment["OPTML_BROKER_URL"])
+        self.store = Store.from_url(store_url or theirs, retries=20)
         self._processes = processes
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start the supervisor and wait until its workers beat."""
         before = set(self.mains())
+        self.launch()
+        self.until(lambda: len(self.mains().keys() - before) >= self._processes, "workers that beat")
+
+    def launch(self) -> None:
+        """Start the supervisor, which its broker may know nothing of yet."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPTML_")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
@@ -113,7 +155,6 @@ class Cluster:
                 stderr=log,
                 start_new_session=True,  # all that it starts stay in it, and can be found
             )
-        self.until(lambda: len(self.mains().keys() - before) >= self._processes, "workers that beat")
 
     def _places(self) -> dict[str, str]:
         archive, cache = str(self.folder / "archive"), str(self.folder / "cache")
@@ -197,9 +238,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster(environment: Mapping[str, str], folder: Path, processes: int = 2) -> Iterator[Cluster]:
-    """Running workers, stopped on leaving."""
-    running = Cluster(environment, folder, processes)
+def cluster(
+    environment: Mapping[str, str], folder: Path, processes: int = 2, store_url: str | None = None
+) -> Iterator[Cluster]:
+    """Running workers, stopped on leaving. `store_url` is the way to their store that is the test's own."""
+    running = Cluster(environment, folder, processes, store_url)
     running.start()
     try:
         yield running

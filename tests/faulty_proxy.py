@@ -13,16 +13,27 @@ CODES = {403: "AccessDenied", 404: "NoSuchBucket", 500: "InternalError", 503: "S
 HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive"}
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients that went away are no news."""
+
+
 class FaultyProxy:
-    """Forwards to `target`. While `status` is set, every request is answered with it, as S3 words its errors."""
+    """Forwards to `target`. While `status` is set, every request is answered with it, as S3 words its errors.
+
+    While `is_slow`, no request is answered.
+    """
 
     def __init__(self, target: str) -> None:
         self.status: int | None = None
         self.refused = 0
+        self.held = 0
+        self._quick = threading.Event()
+        self._quick.set()
         self.forwarded = 0
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 80)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="faulty-proxy")
 
@@ -33,7 +44,21 @@ class FaultyProxy:
     def start(self) -> None:
         self._thread.start()
 
+    @property
+    def is_slow(self) -> bool:
+        return not self._quick.is_set()
+
+    @is_slow.setter
+    def is_slow(self, value: bool) -> None:
+        (self._quick.clear if value else self._quick.set)()
+
+    def hold(self) -> None:
+        """Wait while it is slow."""
+        self.held += self.is_slow
+        self._quick.wait()
+
     def stop(self) -> None:
+        self._quick.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -49,6 +74,7 @@ class FaultyProxy:
 
             def answer(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                proxy.hold()
                 if proxy.status is not None:
                     proxy.refused += 1
                     self.refuse(proxy.status)

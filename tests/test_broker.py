@@ -9,7 +9,7 @@ from optml_queue.broker import Broker, celery_config, queue_name
 from optml_queue.errors import SettingsError
 from optml_queue.worker.transport import is_message
 
-REDIS = Broker("redis://:secret@host:6379/0", visibility_s=7.5)
+REDIS = Broker("redis://:secret@host:6379/0")
 SQS = Broker("sqs://key:secret@127.0.0.1:9324//", visibility_s=7.5, region="eu-west-1", queue_prefix="team-")
 
 
@@ -21,24 +21,20 @@ def test_messages_are_json_taken_one_at_a_time_and_acknowledged_late(broker: Bro
     assert config["worker_prefetch_multiplier"] == 1
     assert config["task_acks_late"]
     assert config["task_reject_on_worker_lost"]
+    assert not config["worker_enable_remote_control"]
     assert config["task_default_queue"] == "optml-gpu"
     assert not config["worker_cancel_long_running_tasks_on_connection_loss"]
 
 
-def test_redis_has_keys_of_its_own_and_remote_control() -> None:
-    config = celery_config(REDIS)
-    options = config["broker_transport_options"]
-    assert options["visibility_timeout"] == 7.5
-    assert all(options[key].startswith("optml.") for key in ("unacked_key", "unacked_index_key", "unacked_mutex_key"))
-    assert config["worker_enable_remote_control"]
+def test_redis_keeps_no_copies_of_messages() -> None:
+    assert celery_config(REDIS)["broker_transport_options"]["ack_emulation"] is False
 
 
-def test_sqs_gets_whole_seconds_its_region_and_no_remote_control() -> None:
+def test_sqs_gets_whole_seconds_and_its_region() -> None:
     config = celery_config(SQS)
     options = config["broker_transport_options"]
     assert options["visibility_timeout"] == 7
     assert (options["region"], options["queue_name_prefix"], options["is_secure"]) == ("eu-west-1", "team-", False)
-    assert not config["worker_enable_remote_control"]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +51,7 @@ def test_sqs_is_spoken_to_through_tls_except_on_loopback(url: str, tls: bool | N
     assert Broker(url, tls=tls).uses_tls is secure
 
 
-@pytest.mark.parametrize("name", ["", "Gpu", "a b", "-a", "a" * 41, "a.b", "ü"])
+@pytest.mark.parametrize("name", ["", "Gpu", "a b", "-a", "a" * 41, "a.b", "ü", "gpu-dead"])
 def test_a_resource_class_must_be_a_queues_name_everywhere(name: str) -> None:
     with pytest.raises(SettingsError, match="resource class"):
         queue_name(name)

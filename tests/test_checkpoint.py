@@ -72,6 +72,20 @@ def test_what_cannot_be_kept_is_told_with_its_place(state: Any, told: str) -> No
         encode_state(state)
 
 
+@given(st.data())
+def test_a_damaged_document_is_told_or_whole(data: st.DataObject) -> None:
+    state = {"epoch": 3, "weights": np.arange(20.0), "slots": [[np.ones(2)], []]}
+    whole = encode_state(state)
+    damaged = bytearray(whole)
+    for place in data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=4)):
+        damaged[place] = data.draw(st.integers(0, 255))
+    try:
+        found = decode_state(bytes(damaged))
+    except ArchiveError:
+        return
+    assert encode_state(found) == whole
+
+
 def test_a_document_that_is_none_is_told() -> None:
     whole = encode_state({"weights": np.arange(1000.0)})
     pickled = io.BytesIO()

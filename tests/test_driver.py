@@ -130,6 +130,10 @@ class TestLoading:
         assert driver.check({"rate": 2}) == {}
         assert driver.check({"rate": 3}) == {"rate": "must be even, got 3"}
 
+    def test_undeclared_parameters_are_taken_where_the_driver_says_so(self, tmp_path: Path) -> None:
+        assert not load_driver(algorithm(tmp_path)).other_parameters
+        assert load_driver(algorithm(tmp_path, with_line("OTHER_PARAMETERS = True"))).other_parameters
+
     def test_an_unknown_name_lists_the_known_ones(self) -> None:
         with pytest.raises(DriverError, match=r"no algorithm is called 'lsm'; did you mean 'lms'\? known are .*lms"):
             load_driver("lsm")
@@ -190,6 +194,7 @@ class TestContract:
             ("del train", "train: must be a function train(trial), it is missing"),
             ("train = 3", "train: must be a function train(trial), got 3"),
             ("def train(): pass", "train: must be a function train(trial), got train()"),
+            ("OTHER_PARAMETERS = 'all'", "OTHER_PARAMETERS: must be True or False, got 'all'"),
             ("def check(): pass", "check: must be a function check(params), got check()"),
             ("def cost(params): pass", "cost: must be a function cost(params, rows), got cost(params)"),
             ("def prepare(trial): pass", "prepare: must be a function prepare(), got prepare(trial)"),

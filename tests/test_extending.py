@@ -88,4 +88,4 @@ def test_names_in_the_tables_are_those_of_the_contract() -> None:
     assert all(hasattr(ActiveTrial, name) or name in ActiveTrial.__dataclass_fields__ for name in offered)
     assert {"params", "seed", "data", "report", "should_stop", "log", "metric", "threads"} <= offered
     declared = set(re.findall(r"^\| `(\w+)[(`]", text, re.MULTILINE))
-    assert declared == {"PARAMETERS", "METRICS", "DATA", "train", "cost", "check", "prepare"}
+    assert declared == {"PARAMETERS", "METRICS", "DATA", "OTHER_PARAMETERS", "train", "cost", "check", "prepare"}

@@ -11,8 +11,9 @@ import pytest
 from optml_queue.archive.directory import DirectoryArchive
 from optml_queue.archive.kept import bring_artifacts, output
 from optml_queue.archive.program import fetch, key_of, upload
+from optml_queue.checkpoint import encode_state
 from optml_queue.driver import Order
-from optml_queue.errors import ArchiveError, DriverError
+from optml_queue.errors import ArchiveError, DriverError, UnreachableError
 from optml_queue.worker.keeping import Keeping
 
 X = "ridge-abcde"
@@ -123,16 +124,85 @@ class TestCheckpoints:
             assert late.checkpoint({}) is Order.ABORT
         assert "1-1.npz" in names(archive)
 
+    def test_two_are_left_however_many_attempts_there_were(self, archive: DirectoryArchive) -> None:
+        last = ""
+        for attempt in range(1, 13):
+            after = keeping(archive, attempt, last)
+            assert after.restore() == ({"attempt": attempt - 1} if last else None)
+            for _ in range(attempt % 3):  # some attempts keep none
+                after.checkpoint({"attempt": attempt})
+                last = f"{X}/checkpoints/7/{attempt}-{attempt % 3}.npz"
+            if not attempt % 3:
+                after.checkpoint({"attempt": attempt})
+                last = f"{X}/checkpoints/7/{attempt}-1.npz"
+            assert len(names(archive)) <= 2
+            assert last.rpartition("/")[2] in names(archive)
+        assert names(archive) == ["11-2.npz", "12-1.npz"]
+
+    def test_what_an_attempt_left_before_the_pointer_moved_is_swept(self, archive: DirectoryArchive) -> None:
+        archive.put(f"{X}/checkpoints/7/1-1.npz", encode_state({"epoch": 1}))
+        after = keeping(archive, 2)
+        assert after.restore() is None, "the store never heard of it"
+        after.checkpoint({"epoch": 2})
+        assert names(archive) == ["2-1.npz"]
+
+    @pytest.mark.parametrize("damage", [b"junk", b"", None])
+    def test_a_damaged_or_missing_one_costs_the_way_from_the_one_before(
+        self, archive: DirectoryArchive, damage: bytes | None, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        before = keeping(archive)
+        for epoch in range(1, 11):
+            before.checkpoint({"epoch": epoch})
+        last = f"{X}/checkpoints/7/1-10.npz"
+        archive.delete(last)
+        if damage is not None:
+            archive.put(last, damage)
+        after = keeping(archive, 2, last)
+        assert after.restore() == {"epoch": 9}
+        assert "checkpoint of trial 7 of ridge-abcde cannot be used" in caplog.text
+        after.checkpoint({"epoch": 10})
+        assert names(archive) == ["1-9.npz", "2-1.npz"], "what is damaged is not kept"
+        assert after.restore() == {"epoch": 10}
+
+    def test_an_archive_that_does_not_answer_is_waited_for(
+        self, archive: DirectoryArchive, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keeping(archive).checkpoint({"epoch": 1})
+        get, tries = archive.get, iter([True, True])
+
+        def away(key: str) -> bytes:
+            if next(tries, False):
+                raise UnreachableError("the archive", "s3://bucket", "no answer")
+            return get(key)
+
+        monkeypatch.setattr(archive, "get", away)
+        assert keeping(archive, 2, f"{X}/checkpoints/7/1-1.npz").restore() == {"epoch": 1}
+
     def test_without_one_or_with_a_damaged_one_the_trial_starts_anew(self, archive: DirectoryArchive) -> None:
         assert keeping(archive).restore() is None
         archive.put(f"{X}/checkpoints/7/1-1.npz", b"junk")
         assert keeping(archive, 2, f"{X}/checkpoints/7/1-1.npz").restore() is None
         assert keeping(archive, 2, f"{X}/checkpoints/7/1-9.npz").restore() is None
 
+    @pytest.mark.parametrize(
+        "key", ["{x}/results.csv", "{x}/checkpoints/70/1-1.npz", "other-x/checkpoints/7/1-1.npz", "../x"]
+    )
+    def test_a_record_that_leads_elsewhere_is_neither_read_nor_removed(
+        self, archive: DirectoryArchive, key: str
+    ) -> None:
+        elsewhere = key.format(x=X)
+        if elsewhere != "../x":
+            archive.put(elsewhere, encode_state({"epoch": 9}))
+        attempt = keeping(archive, 2, elsewhere)
+        assert attempt.restore() is None
+        for epoch in range(4):
+            attempt.checkpoint({"epoch": epoch})
+        assert elsewhere == "../x" or archive.exists(elsewhere)
+
     def test_an_archive_that_refuses_ends_no_training(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
         attempt = keeping(DirectoryArchive(tmp_path / "file"))
-        assert attempt.checkpoint({"weights": np.zeros(3)}) is Order.OK
+        assert attempt.checkpoint({"weights": np.zeros(3)}) is None
         attempt.output(b"lost")
         with pytest.raises(TypeError):
             attempt.checkpoint({"weights": object()})

@@ -151,14 +151,13 @@ class TestDeclarations:
         driver = load_program(project(tmp_path, train=TRAIN), "train.py", Metric("loss", Goal.MAXIMIZE))
         assert (driver.parameters, driver.data, driver.title) == ({}, (), "program train.py")
         assert driver.metrics == {"loss": Metric("loss", Goal.MAXIMIZE)}
-        assert driver.check is not None
-        assert driver.check({"anything": "goes"}) == {}
+        assert driver.other_parameters
 
     def test_what_is_declared_is_checked(self, tmp_path: Path) -> None:
         head = "from optml_queue.driver import Metric, Parameter\n"
         declared = f"{head}PARAMETERS = (Parameter('rate', float, 0.1),)\n{TRAIN}"
         driver = load_program(project(tmp_path, train=declared), "train.py", LOSS)
-        assert (driver.complete({}), driver.check, driver.kind) == ({"rate": 0.1}, None, "program")
+        assert (driver.complete({}), driver.other_parameters, driver.kind) == ({"rate": 0.1}, False, "program")
         assert list(driver.metrics) == ["loss"]
         wrong = f"{head}METRICS = [Metric('loss')]\n{TRAIN}"
         with pytest.raises(DriverError, match=r"train\.py: METRICS: must be a tuple of Metric, got \["):
@@ -168,8 +167,7 @@ class TestDeclarations:
         declared = "from optml_queue.driver import Metric\nMETRICS = (Metric('loss'),)\n"
         own = f"{declared}def cost(): pass\ncheck = 1\n{TRAIN}"
         driver = load_program(project(tmp_path, train=own), "train.py", LOSS)
-        assert driver.cost is None
-        assert driver.check is not None
+        assert (driver.cost, driver.check, driver.other_parameters) == (None, None, True)
 
     def test_only_the_top_level_declares(self) -> None:
         source = b"""

@@ -15,6 +15,7 @@ INTERNAL = {
     "on_report",
     "on_log",
     "on_checkpoint",
+    "checkpoint_is_due",
     "on_restore",
     "on_artifact",
     "order",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent, indent
@@ -122,6 +123,29 @@ class TestBestOfReported:
         trial = ActiveTrial(0, {}, 0, on_report=report)
         run_attempt(driver_of(tmp_path, self.BODY), None, trial, metric="loss", at="best")
         assert seen == [0, 1, 2, 3]
+
+    def test_a_checkpoint_carries_the_best_before_it(self, tmp_path: Path) -> None:
+        kept: list[Mapping[str, object]] = []
+
+        def keep(state: Mapping[str, object]) -> Order:
+            kept.append(state)
+            return Order.RELEASE
+
+        body = """
+        state = trial.restore()
+        assert state in (None, {"step": 2})
+        if state is None:
+            trial.report(1, 1.0)
+            trial.report(2, 3.0)
+            trial.checkpoint({"step": 2})
+        trial.report(3, 2.0)
+        return {"loss": 2.5, "score": 0.0}
+        """
+        trial = ActiveTrial(0, {}, 0, on_checkpoint=keep, on_restore=lambda: dict(kept[-1]) if kept else None)
+        driver = driver_of(tmp_path, body)
+        with pytest.raises(AttemptEndedError):
+            run_attempt(driver, None, trial, metric="loss", at="best")
+        assert run_attempt(driver, None, trial, metric="loss", at="best").metrics["loss"] == 1.0
 
 
 class TestFailure:

@@ -34,7 +34,7 @@ def test_a_redis_broker_is_the_store_too() -> None:
 
 def test_a_store_of_its_own_stays_apart() -> None:
     settings = read_settings({"OPTML_BROKER_URL": REDIS, "OPTML_STORE_URL": "rediss://other:6380/1"})
-    assert settings.store == "rediss://other:6380/1"
+    assert settings.store == "rediss://other:6380/1?ssl_cert_reqs=required"
     assert settings.broker.url == REDIS
 
 

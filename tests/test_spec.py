@@ -127,6 +127,35 @@ def test_defaults() -> None:
     assert (spec.resource_class, spec.priority) == ("default", 0)
 
 
+@pytest.mark.parametrize(
+    ("retry", "backoff_s", "max_backoff_s"),
+    [
+        ("{backoff: 500ms}", 0.5, 30.0),
+        ("{backoff: 2m}", 120.0, 120.0),
+        ("{backoff: 0, max_backoff: 0}", 0.0, 0.0),
+        ("{backoff: 1.5, max_backoff: 1h}", 1.5, 3600.0),
+    ],
+)
+def test_how_long_a_trial_waits_before_its_next_attempt(retry: str, backoff_s: float, max_backoff_s: float) -> None:
+    spec = read(HEAD + FIXED + f"retry: {retry}\n")
+    assert (spec.retry.backoff_s, spec.retry.max_backoff_s) == (backoff_s, max_backoff_s)
+    assert Spec.from_json(spec.to_json()).retry == spec.retry
+
+
+@pytest.mark.parametrize(
+    ("retry", "said"),
+    [
+        ("{backoff: soon}", "retry.backoff: must be a duration, got the text 'soon'"),
+        ("{backoff: -1}", "retry.backoff: must be more than 0"),
+        ("{backoff: 5s, max_backoff: 2s}", "retry.max_backoff: must be at least backoff, 5 s, got 2 s"),
+        ("{delay: 5s}", "the wait before the next attempt is backoff"),
+    ],
+)
+def test_a_wait_that_cannot_be_is_said(retry: str, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        read(HEAD + FIXED + f"retry: {retry}\n")
+
+
 def test_the_driver_of_a_spec_is_the_installed_algorithm() -> None:
     spec = parse_spec("{name: t, algorithm: lms, parameters: {learning_rate: 0.1}}", "x", Path())
     assert spec.metric == "nmse"

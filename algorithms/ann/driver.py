@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, cast
 
@@ -55,6 +55,8 @@ def train(trial: ActiveTrial) -> dict[str, float]:
     Raises DivergedError when a weight or the loss is not finite, DataError when the data are not rows with a class,
     InputError when the parameters do not go together, DriverError when TensorFlow is missing.
     """
+    if problems := check(trial.params):
+        raise InputError("; ".join(f"{name} {problem}" for name, problem in problems.items()))
     point = _Point.of(trial.params)
     table = _classified(trial.data)
     held_out = _held_out(table, point.split)
@@ -67,12 +69,17 @@ def train(trial: ActiveTrial) -> dict[str, float]:
     test = _tensors(table, point.split)
     metric = trial.metric or METRICS[0].name
     sizes = [table.features, *point.network_size, len(table.classes)]
-    state = functions.begin(architecture, functions.initialise(sizes, trial.seed))
-    for epoch in range(1, point.epochs + 1):
+    if kept := trial.restore():
+        begun, state = kept["epoch"], functions.resume(*kept["network"])
+    else:
+        begun, state = 0, functions.begin(architecture, functions.initialise(sizes, trial.seed))
+    for epoch in range(begun + 1, point.epochs + 1):
         order = functions.order(table.rows, trial.seed, epoch)
         state = graphs.epoch(inputs, targets, order, state, point.batch_size, point.rates(), trial.seed)
         metrics = _metrics(graphs.test(*test, state.weights), len(held_out))
         trial.report(epoch, metrics[metric])
+        if epoch < point.epochs:
+            trial.checkpoint_if_due(partial(dict, epoch=epoch, network=state))
     return metrics
 
 
@@ -83,6 +90,17 @@ def cost(params: Params, rows: int) -> float:
     weights = sum(fan_in * fan_out for fan_in, fan_out in pairwise(sizes))
     batches = math.ceil(rows / point.batch_size)
     return point.epochs * (3.0 * weights * rows + COST_OF_BATCH * batches)
+
+
+def check(params: Params) -> dict[str, str]:
+    """What does not go together in a point, by parameter."""
+    momentum = params.get("momentum")
+    if momentum and params.get("optimizer") == "adam":
+        return {
+            "momentum": f"must be 0 with optimizer adam, which has its own, got {momentum}; "
+            "give the parameter  when: \"optimizer != 'adam'\""
+        }
+    return {}
 
 
 def prepare() -> None:
@@ -113,11 +131,6 @@ class _Point:
     def architecture(self) -> Architecture:
         from .functions import Architecture
 
-        if self.momentum and self.optimizer == "adam":
-            raise InputError(
-                f"momentum {self.momentum} does not go with optimizer adam, which has its own; "
-                "give the parameter momentum  when: \"optimizer != 'adam'\""
-            )
         return Architecture(
             hidden_layers=len(self.network_size),
             activation=self.activation,

@@ -113,6 +113,12 @@ def begin(architecture: Architecture, weights: Sequence[Floats]) -> State:
     return State(tensors, [[tf.zeros_like(weight) for _ in range(rule.slots)] for weight in tensors], tf.constant(0))
 
 
+def resume(weights: Sequence[Floats], slots: Sequence[Sequence[Floats]], updates: npt.NDArray[np.int32]) -> State:
+    """The training whose state had these fields, now arrays."""
+    tensors = [[tf.constant(slot) for slot in each] for each in slots]
+    return State([tf.constant(weight) for weight in weights], tensors, tf.constant(updates))
+
+
 def order(rows: int, seed: int, epoch: int) -> npt.NDArray[np.int32]:
     """The order of the training rows in an epoch, counted from 1."""
     return _stream(seed, epoch).permutation(np.arange(rows, dtype=np.int32))

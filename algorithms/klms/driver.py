@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from optml_queue.data import Series
 from optml_queue.driver import ActiveTrial, Metric, Parameter
-from optml_queue.errors import DataError, DivergedError
+from optml_queue.errors import DivergedError
 from optml_queue.metrics import Targets
 from optml_queue.trial import Params
 
@@ -59,11 +59,12 @@ def train(trial: ActiveTrial) -> dict[str, float]:
     point = _Point.of(trial.params)
     rows = _rows(trial.data, point.filter_size, point.epsilon)
     metric = trial.metric or METRICS[0].name
-    coefficients = np.zeros(len(rows.centres))
+    state = trial.restore() if point.epochs > 1 else None
+    begun, coefficients = (state["epoch"], state["coefficients"]) if state else (0, np.zeros(len(rows.centres)))
     first = _FirstKernels(rows, point.kernel_width)
     later = _Kernels(rows.inputs, rows.centres, point.kernel_width)
     test = _Kernels(rows.test_inputs, rows.centres, point.kernel_width)
-    for epoch in range(1, point.epochs + 1):
+    for epoch in range(begun + 1, point.epochs + 1):
         # What runs away exceeds the floats on its way.
         with np.errstate(over="ignore", invalid="ignore"):
             nearest = rows.nearest if epoch == 1 else _nearest(trial.data, point.filter_size, point.epsilon)
@@ -77,6 +78,8 @@ def train(trial: ActiveTrial) -> dict[str, float]:
             raise DivergedError(reason, errors)
         if point.epochs > 1:
             trial.report(epoch, errors[metric])
+        if epoch < point.epochs:
+            trial.checkpoint_if_due(partial(dict, epoch=epoch, coefficients=coefficients))
     return errors
 
 
@@ -126,13 +129,8 @@ class _Rows:
 def _rows(series: Series, filter_size: int, epsilon: float) -> _Rows:
     import numpy as np
 
+    series.check_filter_size(filter_size)
     train_part, test_part = series.parts()
-    for name, part in (("training", train_part), ("test", test_part)):
-        if len(part) <= filter_size:
-            raise DataError(
-                f"filter_size {filter_size} is too long: the {name} part of the data has {len(part)} values, "
-                "and must have more than filter_size"
-            )
     inputs, targets = embed(train_part, filter_size)
     test_inputs, test_targets = embed(test_part, filter_size)
     centres, nearest = quantise(inputs, epsilon)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from optml_queue.data import Series
 from optml_queue.driver import ActiveTrial, Metric, Parameter
-from optml_queue.errors import DataError, DivergedError
+from optml_queue.errors import DivergedError
 from optml_queue.metrics import Targets
 from optml_queue.trial import Params
 
@@ -52,7 +52,10 @@ def train(trial: ActiveTrial) -> dict[str, float]:
     parts, targets = _parts(trial.data), _targets(trial.data, point.filter_size)
     metric = trial.metric or METRICS[0].name
     weights = initialise(point.filter_size, trial.seed)
-    for epoch in range(1, point.epochs + 1):
+    begun = 0
+    if point.epochs > 1 and (state := trial.restore()):
+        begun, weights = state["epoch"], state["weights"]
+    for epoch in range(begun + 1, point.epochs + 1):
         taps_ahead = (point.epochs - epoch + 1) * point.filter_size * len(trial.data.values)
         squared_errors, predictions = _epoch(parts, weights, point, taps_ahead)
         errors = targets.errors(squared_errors, predictions)
@@ -60,6 +63,8 @@ def train(trial: ActiveTrial) -> dict[str, float]:
             raise DivergedError(reason, errors)
         if point.epochs > 1:
             trial.report(epoch, errors[metric])
+        if epoch < point.epochs:
+            trial.checkpoint_if_due(partial(dict, epoch=epoch, weights=weights))
     return errors
 
 
@@ -108,14 +113,8 @@ def _parts(series: Series) -> _Parts:
 
 @lru_cache(maxsize=256)
 def _targets(series: Series, filter_size: int) -> Targets:
-    parts = _parts(series)
-    for name, part in (("training", parts.train), ("test", parts.test)):
-        if len(part) <= filter_size:
-            raise DataError(
-                f"filter_size {filter_size} is too long: the {name} part of the data has {len(part)} values, "
-                "and must have more than filter_size"
-            )
-    return Targets.of(parts.test[filter_size:])
+    series.check_filter_size(filter_size)
+    return Targets.of(_parts(series).test[filter_size:])
 
 
 def _epoch(parts: _Parts, weights: Floats, point: _Point, taps_ahead: int) -> tuple[float, float]:

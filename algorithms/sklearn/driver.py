@@ -5,6 +5,8 @@ mean over the folds of the training part. Then the estimator is fitted to the wh
 how it does on the test part, which the search does not look at. A validation part is left alone: the folds are it.
 
 The seed decides how rows fall into folds, and the estimator's `random_state`.
+
+A trial that was cut off goes on with the fold that it was at: a fit cannot be stopped, or taken up, half-way.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, cast
 
 from optml_queue.data import Split, Table
@@ -46,6 +49,7 @@ METRICS = (
     Metric("test_mse", help="numbers: mean squared error on the test part", optional=True),
 )
 DATA = ("digits", "mnist", "npz", "table")
+OTHER_PARAMETERS = True  # the estimator's
 
 _OWN = tuple(parameter.name for parameter in PARAMETERS)
 _CLASS_METRICS = ("error_rate", "accuracy", "test_error_rate")
@@ -130,12 +134,14 @@ def _validated(trial: ActiveTrial, found: type[Any], table: Table) -> dict[str, 
     classes = bool(table.classes)
     inputs, targets = table.train.inputs, table.train.targets
     metric = trial.metric or (_CLASS_METRICS if classes else _NUMBER_METRICS)[0]
-    judged: list[dict[str, float]] = []
-    for step, (fitted, held) in enumerate(_folds(trial, table), start=1):
+    kept = trial.restore()
+    judged: list[dict[str, float]] = kept["judged"] if kept else []
+    for step, (fitted, held) in list(enumerate(_folds(trial, table), start=1))[len(judged) :]:
         model = _fitted(build(found, params, trial.seed), Split(inputs[fitted], targets[fitted]))
         judged.append(_judged(model, Split(inputs[held], targets[held]), classes=classes))
         if metric in judged[0]:
             trial.report(step, mean(judged)[metric])
+        trial.checkpoint_if_due(partial(dict, judged=judged))
     tested = _judged(_fitted(build(found, params, trial.seed), table.train), table.test, classes=classes)
     test = "error_rate" if classes else "mse"
     return {**mean(judged), f"test_{test}": tested[test]}

@@ -1,4 +1,6 @@
-"""A multi-layer perceptron in PyTorch. An attempt that lost its worker goes on from its last epoch."""
+"""A multi-layer perceptron in PyTorch. An attempt after a lost worker goes on from a checkpoint, to the same bits."""
+
+from functools import partial
 
 import torch
 from torch import nn
@@ -16,7 +18,7 @@ def train(trial):
     width = trial.params["width"]
     model = nn.Sequential(nn.Linear(inputs.shape[1], width), nn.ReLU(), nn.Linear(width, len(data.classes)))
     optimizer = torch.optim.Adam(model.parameters(), lr=trial.params["learning_rate"])
-    begun = restore(trial, model)
+    begun = take_up(trial.restore(), model, optimizer)
     for epoch in range(begun + 1, trial.params["epochs"] + 1):
         for batch in torch.randperm(len(inputs)).split(BATCH):
             optimizer.zero_grad()
@@ -25,16 +27,29 @@ def train(trial):
         with torch.no_grad():
             error_rate = (model(test_inputs).argmax(dim=1) != test_targets).float().mean().item()
         trial.report(epoch, error_rate)
-        trial.checkpoint({"epoch": epoch, "weights": dict(model.state_dict())})
+        if epoch < trial.params["epochs"]:
+            trial.checkpoint_if_due(partial(state_of, epoch, model, optimizer))
     torch.save(model.state_dict(), trial.scratch / "model.pt")
     trial.artifact("model.pt")
     return {"error_rate": error_rate}
 
 
-def restore(trial, model):
-    """Take up the last checkpoint; the epochs that are done."""
-    state = trial.restore()
+def state_of(epoch, model, optimizer):
+    """All that the rest of the training depends on: of the optimizer too, and of the random numbers to come."""
+    moments = {str(index): moment for index, moment in optimizer.state_dict()["state"].items()}  # keys must be text
+    return {"epoch": epoch, "weights": dict(model.state_dict()), "moments": moments, "random": torch.get_rng_state()}
+
+
+def take_up(state, model, optimizer):
+    """Go on from such a state, if there is one; the epochs that are done."""
     if state is None:
         return 0
-    model.load_state_dict({name: torch.from_numpy(array) for name, array in state["weights"].items()})
+    model.load_state_dict(tensors(state["weights"]))
+    moments = {int(index): tensors(moment) for index, moment in state["moments"].items()}
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
+    torch.set_rng_state(torch.from_numpy(state["random"]))
     return state["epoch"]
+
+
+def tensors(arrays):
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}

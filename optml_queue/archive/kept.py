@@ -11,6 +11,7 @@ An attempt that is overtaken may still write; its keys are its own, but for arti
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -18,10 +19,23 @@ from optml_queue.archive import Archive
 from optml_queue.archive.directory import writing
 from optml_queue.errors import ArchiveError
 
+_CHECKPOINT = re.compile(r"(\d{1,9})-(\d{1,9})\.npz")
+
+
+def checkpoints_folder(experiment: str, number: int) -> str:
+    """Where the checkpoints of a trial lie."""
+    return f"{experiment}/checkpoints/{number}"
+
 
 def checkpoint_key(experiment: str, number: int, attempt: int, count: int) -> str:
     """Where the checkpoint `count` of an attempt lies, counted from 1."""
-    return f"{experiment}/checkpoints/{number}/{attempt}-{count}.npz"
+    return f"{checkpoints_folder(experiment, number)}/{attempt}-{count}.npz"
+
+
+def age_of(key: str) -> tuple[int, int]:
+    """Attempt and count of a checkpoint by its key: they ascend in the order of making. (0, 0) for anything else."""
+    found = _CHECKPOINT.fullmatch(key.rpartition("/")[2])
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def artifacts_folder(experiment: str, number: int) -> str:

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from enum import StrEnum
 from heapq import nsmallest
 from itertools import islice
@@ -16,7 +17,7 @@ import typer
 
 from optml_queue.cli import options, units
 from optml_queue.errors import InputError, NotFoundError
-from optml_queue.trial import Trial, TrialState
+from optml_queue.trial import Trial, TrialState, encode
 
 if TYPE_CHECKING:
     from optml_queue.archive import Archive
@@ -57,6 +58,9 @@ def ls(
 
 def status(
     experiment: options.Experiment = "",
+    report: Annotated[
+        bool, typer.Option("--report", help="Tell also what was lost, ran again, or was turned away.")
+    ] = False,
     as_json: options.Json = False,
     results: options.Results = None,
     archive: options.Archive = None,
@@ -66,22 +70,28 @@ def status(
     Examples
       optml status
       optml status latest
+      optml status latest --report              attempts, recoveries, duplicates: how rough the way was
       optml status lms-sunspots-k3f9a --json | jq .counts
     """
     from optml_queue.cli.connection import reading
+    from optml_queue.cli.report import Report
     from optml_queue.cli.status import Status
     from optml_queue.cli.tables import labelled
     from optml_queue.cli.terminal import show, show_json
 
     with reading(results, archive) as source:
         if not experiment:
+            if report:
+                raise InputError("--report: of which experiment? As in optml status latest --report")
             _overview(source, as_json=as_json)
             return
-        told = Status.of(source, source.experiment(source.resolve(experiment)))
+        record = source.experiment(source.resolve(experiment))
+        told = Status.of(source, record)
+        events = Report.of(source, record) if report else None
     if as_json:
-        show_json(told.document())
+        show_json(told.document() | ({"report": events.document()} if events else {}))
     else:
-        show(labelled(told.rows()))
+        show(labelled(told.rows() + (events.rows() if events else [])))
 
 
 def _overview(source: Source, *, as_json: bool) -> None:
@@ -144,27 +154,42 @@ def trials(
 
     Examples
       optml trials                              the newest experiment's
-      optml trials latest --state failed
+      optml trials latest --state failed        why each failed, where, and how to run them again
       optml trials latest --sort duration --limit 10
       optml trials latest --json | jq '.[] | select(.attempts > 1)'
     """
     from optml_queue.cli.connection import reading
-    from optml_queue.cli.tables import trial_table
-    from optml_queue.cli.terminal import show, show_json_list, stdout_width
+    from optml_queue.cli.tables import failure_table, trial_table
+    from optml_queue.cli.terminal import say, show, show_json_list, stdout_width
 
     with reading(results, archive) as source:
         record = source.experiment(source.resolve(experiment))
         most = limit or (None if as_json else TABLE_ROWS)
         chosen = choose(source.stream(record.id), record, state=state, order=sort, offset=offset, limit=most)
         if as_json:
-            show_json_list(trial.to_json() for trial in chosen)
+            show_json_list(_documents(source, record.id, chosen, with_attempts=state is TrialState.FAILED))
             return
         rows = list(chosen)
-    if rows:
+    if rows and state is TrialState.FAILED:
+        show(failure_table(rows, stdout_width()))
+    elif rows:
         show(trial_table(rows, record.metric, stdout_width()))
     total = record.counts[state] if state else sum(record.counts.values())
     shown = f"{units.count(offset + 1)} to {units.count(offset + len(rows))}" if rows else "none"
     show(f"{shown} of {units.counted(total, 'trial')}" + (f" {state.replace('_', ' ')}" if state else ""))
+    if rows and state is TrialState.FAILED:
+        say(f"What one of them said, with its traceback: optml logs {record.id} {rows[0].number}")
+        say(f"To run them again: optml retry {record.id} --failed")
+
+
+def _documents(source: Source, experiment: str, trials: Iterator[Trial], *, with_attempts: bool) -> Iterator[str]:
+    """Trials as JSON; with the attempts that ended without a result, when asked for."""
+    for trial in trials:
+        if not with_attempts:
+            yield trial.to_json()
+            continue
+        ended = [asdict(attempt) for attempt in source.attempts(experiment, trial.number)]
+        yield encode({**json.loads(trial.to_json()), "failed_attempts": ended})
 
 
 def choose(

@@ -51,7 +51,7 @@ class Total:
 
 def total_of(experiment: Experiment) -> Total:
     """How many trials an experiment will have, counted where that takes no time."""
-    if experiment.exhausted or experiment.is_over:
+    if experiment.is_total_known:
         return Total(experiment.total)
     from optml_queue.experiments import plan_of
 
@@ -76,6 +76,7 @@ class Snapshot:
     failure: Trial | None = None
     elapsed_s: float = 0.0
     pausing: bool = False
+    stopping: bool = False
     lacks_workers: str = ""
 
     @property
@@ -186,6 +187,7 @@ class Follower:
             failure=self.failure,
             elapsed_s=now - self._began_at,
             pausing=self.pausing,
+            stopping=record.ending == "stopped",
             lacks_workers=self._missing_class(record, now),
         )
 
@@ -204,8 +206,7 @@ class Follower:
         return self._lacks_workers
 
     def _total(self, record: Experiment) -> Total:
-        known = record.exhausted or record.is_over
-        return Total(record.total) if known else self.total
+        return Total(record.total) if record.is_total_known else self.total
 
     def _read_finished(self, record: Experiment) -> None:
         goal = Goal(record.goal)
@@ -259,6 +260,8 @@ def _outlook(snapshot: Snapshot) -> str:
         return "pausing (Ctrl-C again leaves now)"
     if snapshot.state == "paused":
         return "paused"
+    if snapshot.stopping:
+        return "stops when these have ended"
     if snapshot.lacks_workers:
         return f"waiting for a worker of class {snapshot.lacks_workers}"
     if snapshot.eta_s is None:

@@ -82,5 +82,6 @@ def _first(source: Source, experiment: Experiment, state: TrialState) -> Trial |
 
 def has_one_seed(experiment: Experiment) -> bool:
     """Whether each point is tried under a single seed."""
-    seeds: Sequence[int] = json.loads(experiment.spec).get("seeds") or [0]
-    return len(seeds) == 1
+    spec = json.loads(experiment.spec)
+    searches: Sequence[dict[str, Sequence[int]]] = [spec, *spec.get("earlier", ())]
+    return len({seed for search in searches for seed in search.get("seeds") or [0]}) == 1

@@ -75,7 +75,7 @@ class Status:
         reason = f" ({x.reason})" if x.reason else ""
         rows = [
             ("experiment", x.id),
-            ("state", f"{x.state}{reason}"),
+            ("state", f"{self._course()}{reason}"),
             ("trials", f"{self._tally()}: {census(x.counts)}"),
             ("speed", self._speed()),
             ("best", self._best()),
@@ -85,6 +85,12 @@ class Status:
             ("workers", self._workers()),
         ]
         return [(label, text) for label, text in rows if text]
+
+    def _course(self) -> str:
+        """The state; of one that is ending, what it waits for."""
+        if not self.experiment.ending or self.experiment.is_over:
+            return self.experiment.state
+        return "stopping" if self.experiment.ending == "stopped" else "ending"
 
     def _tally(self) -> str:
         bound = "" if self.total.exact else "≤ "

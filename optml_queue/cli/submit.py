@@ -132,12 +132,15 @@ def create(connection: Connection, spec: Spec, experiment: str | None) -> str:
     """Bring the experiment into being, or go on with it when it is there already; its id."""
     from optml_queue import experiments
     from optml_queue.archive import open_archive
+    from optml_queue.cli.terminal import say
+    from optml_queue.restoration import RESTORED
     from optml_queue.settings import settings
 
     store, archive = connection.store, open_archive(connection.archive_url)
     id_ = experiments.submit(store, archive, spec, experiment=experiment, cache_dir=settings().cache_dir)
-    if store.experiment(id_).state == "paused":
-        store.resume(id_)
+    if store.experiment(id_).reason == RESTORED:
+        say(f"The store did not know {id_}; it is back from the archive")
+    store.resume(id_)
     return id_
 
 

@@ -33,6 +33,7 @@ STYLES = {
     "paused": "yellow",
     "stopped_early": "blue",
     "cancelled": "dim",
+    "stopped": "blue",
 }
 GAP = 2
 SHORTEST_CUT = 8
@@ -222,6 +223,19 @@ def trial_table(trials: Sequence[Trial], metric: str, width: int = 80) -> Table:
         Column("worker", [t.worker or units.NOTHING for t in trials], cut=True),
     ]
     return fitted(before, [t.params for t in trials], after, width)
+
+
+def failure_table(trials: Sequence[Trial], width: int = 80) -> Table:
+    """Failed trials one a row: why, on which worker, after how many attempts, and what was said."""
+    said = [(trial.error.strip().splitlines() or [units.NOTHING])[0] for trial in trials]
+    columns = [
+        Column("trial", [str(t.number) for t in trials], right=True),
+        Column("reason", [t.reason.replace("_", " ") for t in trials]),
+        Column("attempts", [str(t.attempts) for t in trials], right=True),
+        Column("worker", [t.worker or units.NOTHING for t in trials], cut=True),
+        Column("error", said, folded=True),
+    ]
+    return table(columns, width)
 
 
 def experiment_table(experiments: Sequence[Experiment], width: int = 80) -> Table:

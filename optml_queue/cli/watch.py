@@ -122,6 +122,9 @@ def _conclude(connection: Connection, outcome: Outcome, manner: Manner) -> None:
         show_json(outcome.document())
     elif manner.talks and not outcome.interrupted:
         show(f"{_ending(record)} Files: {shown_place(outcome.archive)}")
+        if record.state == "stopped":
+            left = units.counted(record.total - record.terminal, "trial")
+            say(f"{left} left. To go on: optml resume {record.id}{connection.option}")
     if outcome.interrupted:
         _tell_how_to_resume(connection, record, manner)
 

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -37,6 +37,12 @@ Level = Annotated[
 ]
 
 
+Check = Annotated[
+    bool,
+    typer.Option("--check", help="Start nothing: say in a line whether those that run here are well, or exit with 1."),
+]
+
+
 def worker(
     processes: Annotated[
         int | None,
@@ -61,35 +67,55 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    check: Check = False,
     log_level: Level = LogLevel.INFO,
 ) -> None:
     """Run workers and the control process in the foreground, and start again those that end.
 
-    Broker, store and archive come from OPTML_BROKER_URL, OPTML_STORE_URL and OPTML_ARCHIVE_URL. SIGTERM lets the
-    running trials finish for as long as OPTML_GRACE_S says, then hands them back to the queue. Users' programs and
-    commands run only where OPTML_ALLOW_PROGRAMS is true.
+    Broker, store and archive come from OPTML_BROKER_URL, OPTML_STORE_URL and OPTML_ARCHIVE_URL. SIGTERM hands
+    running trials that keep checkpoints back to the queue at once, and others when they have not finished within
+    OPTML_GRACE_S. Users' programs and commands run only where OPTML_ALLOW_PROGRAMS is true.
+
+    --check is for liveness probes in the same container. Workers are well while they train, however long, and while
+    they look for a broker or store that is away; they are not when one stands still.
 
     Examples
       OPTML_BROKER_URL=redis://host:6379/0 optml worker
       optml worker --processes 1 --no-control     where optml controller runs elsewhere
       optml worker --processes 4 --class gpu
+      optml worker --check
     """
+    if check:
+        _check(workers=True)
     from optml_queue.worker.supervisor import supervise
 
     raise typer.Exit(supervise(processes or cores(), classes or (), control=control, level=severity(log_level)))
 
 
-def controller(log_level: Level = LogLevel.INFO) -> None:
+def controller(check: Check = False, log_level: Level = LogLevel.INFO) -> None:
     """Run the control process alone: it publishes trials, ends lost attempts and writes the archive.
 
     Every optml worker has one; a cluster whose workers come and go keeps one of its own.
 
     Examples
       OPTML_BROKER_URL=redis://host:6379/0 optml controller
+      optml controller --check
     """
+    if check:
+        _check(workers=False)
     from optml_queue.worker.supervisor import supervise
 
     raise typer.Exit(supervise(0, level=severity(log_level)))
+
+
+def _check(*, workers: bool) -> NoReturn:
+    """The probe's line, and its verdict as the exit code."""
+    from optml_queue.settings import settings
+    from optml_queue.worker import probe
+
+    health = probe.check(settings().cache_dir, workers=workers)
+    typer.echo(health.said)
+    raise typer.Exit(0 if health.is_healthy else 1)
 
 
 def severity(level: LogLevel) -> int:

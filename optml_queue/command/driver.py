@@ -39,6 +39,7 @@ def command_driver(argv: Sequence[str], metric: Metric, source: str = STDOUT, fi
         data=(),
         train=run.train,
         check=partial(arguments.problems, argv),
+        other_parameters=True,
         kind="command",
     )
 

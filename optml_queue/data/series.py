@@ -47,6 +47,15 @@ class Series:
         first_test = len(self.values) - rows_of(self.test, len(self.values))
         return self.values[:first_test], self.values[first_test:]
 
+    def check_filter_size(self, filter_size: int) -> None:
+        """Raise DataError unless a filter of that many previous values has something to predict in both parts."""
+        for name, part in zip(("training", "test"), self.parts(), strict=True):
+            if len(part) <= filter_size:
+                raise DataError(
+                    f"filter_size {filter_size} is too long: the {name} part of the data has {len(part)} values, "
+                    "and must have more than filter_size"
+                )
+
 
 def rows_of(fraction: float, rows: int) -> int:
     """⌊rows × fraction⌋."""

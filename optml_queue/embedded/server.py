@@ -98,6 +98,7 @@ class LocalServer:
                 stderr=log,
                 cwd=self.folder,  # where its files go: no path needs quoting in the configuration
                 pass_fds=self._inherited,
+                umask=0o077,  # an older server lets everybody read what it writes
                 # Safe: the host has one thread when it starts a server.
                 preexec_fn=partial(die_with_parent, os.getpid()) if sys.platform == "linux" else None,
             )

@@ -29,6 +29,11 @@ class GridSearch:
         """The point at an index; None where there is none to try."""
         return None if index in self._covered else self._space.point(index)
 
+    def index(self, point: Params) -> int | None:
+        """The index of a point; None when it has none."""
+        index = self._space.index(point)
+        return None if index in self._covered else index
+
     def count(self, limit: int) -> tuple[int, bool]:
         """The number of points, and whether it is exact: an upper bound when more than `limit` would be looked at."""
         exact = self._space.count_exact(limit)

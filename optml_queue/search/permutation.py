@@ -31,6 +31,24 @@ class Permutation:
             image = self._once(image)
         return image
 
+    def index(self, image: int) -> int:
+        """Which index comes to lie there: the inverse. Raises IndexError outside of the range."""
+        if not 0 <= image < self._size:
+            raise IndexError(f"{image} in a permutation of {self._size}")
+        index = self._back(image)
+        while index >= self._size:
+            index = self._back(index)
+        return index
+
+    def _back(self, image: int) -> int:
+        left, right = divmod(image, self._right)
+        for rounds, key in reversed(list(enumerate(self._keys))):
+            if rounds % 2:
+                right = (right - _hash(f"{key}{left}")) % self._right
+            else:
+                left = (left - _hash(f"{key}{right}")) % self._left
+        return left * self._right + right
+
     def _once(self, number: int) -> int:
         left, right = divmod(number, self._right)
         for rounds, key in enumerate(self._keys):

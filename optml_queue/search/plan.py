@@ -2,13 +2,17 @@
 
 Number = first number of the segment + index of the point × seeds + index of the seed. Points that are excluded, or
 that repeat another, leave a gap in the numbers.
+
+A search that was extended ends at the number that was next then, and the one that extends it goes on from there. Points
+that the earlier one has tried with the same seed leave gaps. Whether it has is computed from the point: nothing is
+remembered, and as only trials that exist are passed over, there are never many gaps of that kind.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -16,7 +20,8 @@ from typing import Protocol
 from optml_queue.search.grid import GridSearch
 from optml_queue.search.random_search import RandomSearch
 from optml_queue.spec import Spec
-from optml_queue.trial import Params
+from optml_queue.spec.search import Search
+from optml_queue.trial import Params, encode
 
 PlannedTrial = tuple[int, Params, int]  # number, point, seed
 
@@ -24,6 +29,8 @@ PlannedTrial = tuple[int, Params, int]  # number, point, seed
 MAX_NUMBERS = 10**15
 # How many numbers first, last and count look at when gaps keep them from computing.
 _LOOKED_AT = 1_000_000
+# Up to how many numbers the trials of an extended plan are counted one by one, which takes a fraction of a second.
+_COUNTED = 20_000
 
 
 class Searcher(Protocol):
@@ -39,6 +46,9 @@ class Searcher(Protocol):
 
     def point(self, index: int) -> Params | None:
         """The point at an index, 0 ≤ index < size; None where there is none to try."""
+
+    def index(self, point: Params) -> int | None:
+        """The index of a point; None when it has none, or when points are drawn from ranges without end."""
 
     def count(self, limit: int) -> tuple[int, bool]:
         """The number of points, and whether it is exact; else an upper bound."""
@@ -58,16 +68,45 @@ class ExplicitPoints:
     def point(self, index: int) -> Params:
         return self.points[index]
 
+    def index(self, point: Params) -> int | None:
+        return self._indices.get(encode(point))
+
+    @cached_property
+    def _indices(self) -> Mapping[str, int]:
+        return {encode(point): index for index, point in enumerate(self.points)}
+
     def count(self, limit: int) -> tuple[int, bool]:  # noqa: ARG002 - a list is always counted
         return self.size, True
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Segment:
-    """A run of trial numbers from `first` on."""
+    """A run of trial numbers from `first` on: the points of a searcher, each with the seeds.
+
+    It ends before `until`, and with its searcher when that is None. `draws` names a search of random draws, "" for any
+    other: two of the same name draw the same point at the same index. `extends` is how many of the plan's segments, its
+    first, belong to earlier searches.
+    """
 
     first: int
     searcher: Searcher
+    seeds: tuple[int, ...] = (0,)
+    until: int | None = None
+    draws: str = ""
+    extends: int = 0
+
+    @cached_property
+    def end(self) -> int:
+        """One past the last number."""
+        end = min(self.first + self.searcher.size * len(self.seeds), MAX_NUMBERS)
+        return end if self.until is None else min(end, self.until)
+
+    def has(self, point: Params, seed: int, draw: int | None, draws: str) -> bool:
+        """Whether it has a point with a seed; `draw` is the point's index among `draws`, if it was drawn."""
+        if seed not in self.seeds:
+            return False
+        index = draw if self.draws and self.draws == draws else self.searcher.index(point)
+        return index is not None and self.first + index * len(self.seeds) + self.seeds.index(seed) < self.end
 
 
 @dataclass(frozen=True)
@@ -75,20 +114,18 @@ class Plan:
     """The trials of an experiment. `max_trials` counts real ones, lowest numbers first; None is all."""
 
     segments: tuple[Segment, ...]
-    seeds: tuple[int, ...]
     max_trials: int | None = None
 
     @cached_property
     def end(self) -> int:
         """One past the last number that can be needed."""
-        last = self.segments[-1]
-        end = min(last.first + last.searcher.size * len(self.seeds), MAX_NUMBERS)
+        end = self.segments[-1].end
         return min(end, self.max_trials) if self.max_trials is not None and self.gapless else end
 
     @cached_property
     def gapless(self) -> bool:
         """Whether every number has a trial."""
-        return all(segment.searcher.gapless for segment in self.segments)
+        return not self.segments[-1].extends and all(segment.searcher.gapless for segment in self.segments)
 
     def __iter__(self) -> Iterator[PlannedTrial]:
         """Every trial, in the order of numbers."""
@@ -102,9 +139,11 @@ class Plan:
         """Point and seed of a number; None in a gap. Raises IndexError outside 0 ≤ number < end."""
         if not 0 <= number < self.end:
             raise IndexError(f"trial {number} of a plan that ends at {self.end}")
-        searcher, index, seed = self._place(number)
-        params = searcher.point(index)
-        return None if params is None else (params, self.seeds[seed])
+        place, index, seed = self._place(number)
+        if number >= self.segments[place].end:
+            return None
+        found = self._tried(place, index, range(seed, seed + 1))
+        return (found[0][1], found[0][2]) if found else None
 
     def take(
         self, start: int, limit: int, budget: int | None = None, scan: int = 100_000
@@ -119,15 +158,15 @@ class Plan:
         found: list[PlannedTrial] = []
         number = start
         while number < stop and len(found) < wanted:
-            searcher, index, seed = self._place(number)
-            after = min(stop, number + len(self.seeds) - seed)
-            params = searcher.point(index)
-            if params is None:
-                number = after
+            place, index, seed = self._place(number)
+            segment = self.segments[place]
+            if number >= segment.end:
+                number = self._firsts[place + 1]  # an extended search may have ended before its numbers did
                 continue
-            after = min(after, number + wanted - len(found))
-            found += [(number + i, params, self.seeds[seed + i]) for i in range(after - number)]
-            number = after
+            left = min(stop, segment.end) - number
+            tried = self._tried(place, index, range(seed, min(len(segment.seeds), seed + left)))
+            found += tried[: wanted - len(found)]
+            number = found[-1][0] + 1 if len(found) == wanted else number + min(left, len(segment.seeds) - seed)
         return found, number
 
     def first(self, limit: int) -> list[PlannedTrial]:
@@ -145,18 +184,40 @@ class Plan:
 
         It is an upper bound when conditions would have to be tried on more than `limit` points.
         """
-        counts = [segment.searcher.count(limit) for segment in self.segments]
-        total = sum(count for count, _ in counts) * len(self.seeds)
-        exact = all(exactly for _, exactly in counts)
+        if self.segments[-1].extends:
+            return self._count_extended()
+        counts = [(*segment.searcher.count(limit), len(segment.seeds)) for segment in self.segments]
+        total = sum(count * seeds for count, _, seeds in counts)
+        exact = all(exactly for _, exactly, _ in counts)
         if self.max_trials is None or total <= self.max_trials:
             return total, exact
         return self.max_trials, exact or self._reaches(self.max_trials)
 
-    def _place(self, number: int) -> tuple[Searcher, int, int]:
-        """Searcher and index of a number's point, and the index of its seed."""
-        segment = self.segments[bisect_right(self._firsts, number) - 1]
-        index, seed = divmod(number - segment.first, len(self.seeds))
-        return segment.searcher, index, seed
+    def _place(self, number: int) -> tuple[int, int, int]:
+        """The place of a number's segment, the index of its point there, and the index of its seed."""
+        place = bisect_right(self._firsts, number) - 1
+        segment = self.segments[place]
+        return place, *divmod(number - segment.first, len(segment.seeds))
+
+    def _tried(self, place: int, index: int, seeds: range) -> list[PlannedTrial]:
+        """The trials of a point under some of its segment's seeds (by index), but for those of earlier searches."""
+        segment = self.segments[place]
+        point = segment.searcher.point(index)
+        if point is None:
+            return []
+        first = segment.first + index * len(segment.seeds)
+        tried = [(first + i, point, segment.seeds[i]) for i in seeds]
+        if not segment.extends:
+            return tried
+        earlier = self.segments[: segment.extends]
+        return [each for each in tried if not any(other.has(point, each[2], index, segment.draws) for other in earlier)]
+
+    def _count_extended(self) -> tuple[int, bool]:
+        """An upper bound, or the number itself where few numbers have to be looked at."""
+        if self.end <= _COUNTED:
+            return sum(1 for _ in self), True
+        bound = self.end if self.max_trials is None else min(self.end, self.max_trials)
+        return bound, False
 
     @cached_property
     def _firsts(self) -> Sequence[int]:
@@ -189,15 +250,33 @@ class Plan:
 
 
 def segments(spec: Spec) -> Plan:
-    """The plan of a spec: the points it lists, then its grid or random search."""
-    listed = len(spec.points) * len(spec.seeds)
-    parts = [Segment(0, ExplicitPoints(spec.points))] if spec.points else []
-    return Plan((*parts, Segment(listed, _searcher(spec))), spec.seeds, spec.max_trials)
+    """The plan of a spec: of each search that it extends, and of its own, the points listed, then the grid or draws."""
+    found: list[Segment] = []
+    first = 0
+    for search in spec.earlier:
+        found += _segments(search, first, len(found))
+        first = search.until or 0
+    return Plan((*found, *_segments(spec.search, first, len(found))), spec.max_trials)
 
 
-def _searcher(spec: Spec) -> Searcher:
-    if spec.method == "grid":
-        return GridSearch(spec.space, spec.points)
+def _segments(search: Search, first: int, extends: int) -> list[Segment]:
+    listed = first + len(search.points) * len(search.seeds)
+    points = Segment(first, ExplicitPoints(search.points), search.seeds, search.until, extends=extends)
+    rest = Segment(listed, _searcher(search), search.seeds, search.until, _draws(search), extends)
+    parts = [points, rest] if search.points else [rest]
+    return [part for part in parts if part.until is None or part.first < part.until]
+
+
+def _draws(search: Search) -> str:
+    if search.method != "random" or search.space.size is not None:
+        return ""
+    fields = search.to_dict()
+    return encode([fields[key] for key in ("seed", "parameters", "exclude", "points")])
+
+
+def _searcher(search: Search) -> Searcher:
+    if search.method == "grid":
+        return GridSearch(search.space, search.points)
     # Drawn without end: as many points as max_trials has use for.
-    left = max(0, (spec.max_trials or 0) - len(spec.points) * len(spec.seeds))
-    return RandomSearch(spec.space, spec.seed, spec.points, draws=-(-left // len(spec.seeds)))
+    left = max(0, (search.max_trials or 0) - len(search.points) * len(search.seeds))
+    return RandomSearch(search.space, search.seed, search.points, draws=-(-left // len(search.seeds)))

@@ -49,6 +49,13 @@ class RandomSearch:
         place = self._order[index]
         return None if place in self._covered else self._space.point(place)
 
+    def index(self, point: Params) -> int | None:
+        """The index of a point; None when it has none, or the space is drawn from, not counted."""
+        place = None if self._order is None else self._space.index(point)
+        if place is None or place in self._covered or self._order is None:
+            return None
+        return self._order.index(place)
+
     def count(self, limit: int) -> tuple[int, bool]:
         """The number of points, and whether it is exact: an upper bound when more than `limit` would be looked at."""
         if self._order is None:

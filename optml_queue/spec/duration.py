@@ -1,4 +1,4 @@
-"""Durations as people write them: 90s, 10m, 1h, 2h30m, 1d."""
+"""Durations as people write them: 90s, 10m, 1h, 2h30m, 1d, 500ms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 MAX_DURATION_S = 365 * 86_400.0
 
-_UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}
+_UNITS_S = {"d": 86_400, "h": 3_600, "m": 60, "s": 1, "ms": 0.001}
 _DURATION = re.compile("".join(rf"(?:([0-9]+(?:\.[0-9]+)?){unit})?" for unit in _UNITS_S))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from optml_queue.driver import RESULT_COLUMNS, Driver, Goal, Metric
@@ -15,6 +16,7 @@ from optml_queue.spec.data_section import MAX_SEED, read_data
 from optml_queue.spec.document import MAX_BYTES, DocumentError, Node, compose, decode, dump, shortened
 from optml_queue.spec.duration import duration_s
 from optml_queue.spec.override import override
+from optml_queue.spec.search import Search
 from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
 from optml_queue.spec.space_section import SpaceSection
 from optml_queue.spec.spec import DEFAULT_CLASS, RETRYABLE_REASONS, RetryPolicy, Spec
@@ -22,14 +24,16 @@ from optml_queue.spec.spec import DEFAULT_CLASS, RETRYABLE_REASONS, RetryPolicy,
 METHODS = ("grid", "random")
 LATER_METHODS = ("tpe", "gp", "cma-es", "nsga2", "evolution")
 MAX_TRIALS = 1_000_000_000
+MAX_NUMBERS = 10**15  # of trials; the plan has the same figure
 MAX_SEEDS = 10_000
 MAX_PRIORITY = 100
 
 _KEYS = (
     "name", "algorithm", "program", "requirements", "command", "files", "method", "seed", "metric", "parameters",
     "data", "exclude", "points", "seeds", "max_trials", "max_parallel", "max_failed", "timeout", "retry",
-    "resources", "priority",
+    "resources", "priority", "earlier",
 )  # fmt: skip
+_SEARCH_KEYS = ("method", "seed", "parameters", "exclude", "points", "seeds", "max_trials", "until")
 _LATER_KEYS = ("early_stopping",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # A class names a queue; these are the letters that every broker takes.
@@ -108,40 +112,62 @@ class _Reader:
         root.refuse_others(_KEYS, spellings.SPEC, later=_LATER_KEYS)
         name = self._required_name()
         metric, goal, at = self._metric()
-        method, seed = self._method()
-        seeds = self._seeds()
-        max_trials = root.integer("max_trials", 1, MAX_TRIALS)
-        searched = SpaceSection(root, self._driver)
-        space = searched.read(method, max_trials)
-        points = searched.points(space)
+        earlier = self._earlier()
+        search = self._search(root)
         data = read_data(root, self._base, self._driver)
         max_parallel = root.integer("max_parallel", 1, MAX_TRIALS)
         max_failed = root.integer("max_failed", 0, MAX_TRIALS)
         priority = root.integer("priority", 0, MAX_PRIORITY) or 0
         timeout_s, retry, resource_class = self._timeout_s(), self._retry(), self._resource_class()
-        if self._report.problems or space is None or self._code is None:
+        if self._report.problems or search is None or self._code is None:
             return None
         return Spec(
             name=name,
             code=self._code,
-            method=method,
-            seed=seed,
+            method=search.method,
+            seed=search.seed,
             metric=metric,
             goal=goal,
             at=at,
-            space=space,
+            space=search.space,
             data=data,
-            points=points,
-            seeds=seeds,
-            max_trials=max_trials,
+            points=search.points,
+            seeds=search.seeds,
+            max_trials=search.max_trials,
             max_parallel=max_parallel,
             max_failed=max_failed,
             timeout_s=timeout_s,
             retry=retry,
             resource_class=resource_class,
             priority=priority,
+            earlier=earlier,
             text=text,
         )
+
+    def _search(self, section: Section) -> Search | None:
+        """Which trials the spec, or an earlier search, has; None with problems noted."""
+        method, seed = self._method(section)
+        seeds = self._seeds(section)
+        max_trials = section.integer("max_trials", 1, MAX_TRIALS)
+        searched = SpaceSection(section, self._driver)
+        space = searched.read(method, max_trials)
+        points = searched.points(space)
+        return None if space is None else Search(method, space, seed, points, seeds, max_trials)
+
+    def _earlier(self) -> tuple[Search, ...]:
+        """The searches that the spec extends. `optml extend` writes them; people copy them with the archive's spec."""
+        found: list[Search] = []
+        for key, item in self._root.items("earlier"):
+            section = Section(item, key, self._report)
+            section.refuse_others(_SEARCH_KEYS, spellings.SPEC)
+            search, until = self._search(section), section.integer("until", 0, MAX_NUMBERS)
+            if "until" not in section:
+                section.problem("until", "is missing: the first trial number that does not belong to this search")
+            elif until is not None and found and until < (found[-1].until or 0):
+                section.problem("until", f"must be at least that of the search before, {found[-1].until}, got {until}")
+            if search is not None and until is not None:
+                found.append(replace(search, until=until))
+        return tuple(found)
 
     def _load_driver(self, drivers: Mapping[str, Driver] | None) -> Driver | None:
         if self._code is None:
@@ -210,8 +236,7 @@ class _Reader:
             message = f"contradicts the algorithm: {metric} is there to {declared}, got {goal!r}"
             section.problem("goal", message, "leave goal out, or choose another metric")
 
-    def _method(self) -> tuple[str, int]:
-        root = self._root
+    def _method(self, root: Section) -> tuple[str, int]:
         node = root.get("method")
         if node is not None and isinstance(node.value, str) and node.value in LATER_METHODS:
             root.problem(
@@ -224,15 +249,15 @@ class _Reader:
             root.problem("seed", "belongs to method: random", "the seeds that trials are run with are seeds: [0, 1, 2]")
         return method, seed or 0
 
-    def _seeds(self) -> tuple[int, ...]:
-        node = self._root.get("seeds")
+    def _seeds(self, root: Section) -> tuple[int, ...]:
+        node = root.get("seeds")
         if node is None:
             return (0,)
-        items = self._root.items("seeds")
+        items = root.items("seeds")
         if node.value == []:
-            self._root.problem("seeds", "is empty", "leave it out for [0]")
+            root.problem("seeds", "is empty", "leave it out for [0]")
         if len(items) > MAX_SEEDS:
-            self._root.problem("seeds", f"has {len(items):,} seeds, more than {MAX_SEEDS:,}")
+            root.problem("seeds", f"has {len(items):,} seeds, more than {MAX_SEEDS:,}")
             return (0,)
         seeds: dict[int, str] = {}
         for key, item in items:
@@ -244,24 +269,25 @@ class _Reader:
         return tuple(seeds)
 
     def _timeout_s(self) -> float | None:
-        node = self._root.get("timeout")
-        if node is None:
-            return None
-        try:
-            return duration_s(node.value)
-        except ValueError as error:
-            self._root.problem("timeout", f"{error}, got {node}", "as in 90s, 10m, 1h or 2h30m; a number is seconds")
-            return None
+        return _duration_s(self._root, "timeout", "as in 90s, 10m, 1h or 2h30m; a number is seconds")
 
     def _retry(self) -> RetryPolicy:
         default = RetryPolicy()
         section = self._root.section("retry")
         if section is None:
             return default
-        section.refuse_others(("max_attempts", "on"), {"max_retries": "attempts count the first one: max_attempts"})
+        section.refuse_others(("max_attempts", "on", "backoff", "max_backoff"), spellings.RETRY)
         max_attempts = section.integer("max_attempts", 1, 100) or default.max_attempts
-        if "on" not in section:
-            return RetryPolicy(max_attempts, default.on)
+        on = self._retried(section) if "on" in section else default.on
+        advice = "as in 500ms, 10s or 2m; a number is seconds, 0 is at once"
+        waits = [_duration_s(section, key, advice, or_nought=True) for key in ("backoff", "max_backoff")]
+        backoff_s = default.backoff_s if waits[0] is None else waits[0]
+        max_backoff_s = max(default.max_backoff_s, backoff_s) if waits[1] is None else waits[1]
+        if max_backoff_s < backoff_s:
+            section.problem("max_backoff", f"must be at least backoff, {backoff_s:g} s, got {max_backoff_s:g} s")
+        return RetryPolicy(max_attempts, on, backoff_s, max_backoff_s)
+
+    def _retried(self, section: Section) -> frozenset[str]:
         reasons = set()
         for key, item in section.items("on"):
             if item.value in RETRYABLE_REASONS:
@@ -269,7 +295,7 @@ class _Reader:
                 continue
             advice = nearest(item.value, RETRYABLE_REASONS) if isinstance(item.value, str) else ""
             self._report.add(item, key, f"must be {alternatives(RETRYABLE_REASONS)}, got {item}", advice)
-        return RetryPolicy(max_attempts, frozenset(reasons))
+        return frozenset(reasons)
 
     def _resource_class(self) -> str:
         section = self._root.section("resources")
@@ -279,3 +305,17 @@ class _Reader:
         name = section.text("class", DEFAULT_CLASS)
         self._check_name(section, "class", name, _CLASS, "40 small letters, digits and -")
         return name
+
+
+def _duration_s(section: Section, key: str, advice: str, *, or_nought: bool = False) -> float | None:
+    """Seconds of the duration at a key; None where it is absent, or noted as a problem. `or_nought`: 0 is one, too."""
+    node = section.get(key)
+    if node is None:
+        return None
+    if or_nought and node.value == 0 and not isinstance(node.value, bool):
+        return 0.0
+    try:
+        return duration_s(node.value)
+    except ValueError as error:
+        section.problem(key, f"{error}, got {node}", advice)
+        return None

@@ -118,7 +118,7 @@ class SpaceSection:
             section.report.add(section.entries[name], section.key(shortened(name)), message)
         elif name in _RESERVED_NAMES or name in metrics:
             section.problem(name, "is the name of a column of the results, which no parameter can have")
-        elif self.driver and name not in self.driver.parameters and self.driver.check is None:
+        elif self.driver and not (name in self.driver.parameters or self.driver.other_parameters):
             known = list(self.driver.parameters)
             section.problem(name, f"is no parameter of {self.driver.name}", _known(name, known))
         else:

@@ -10,11 +10,11 @@ from typing import Any
 
 from optml_queue.data import DataSpec
 from optml_queue.driver import Driver, Goal, Metric
-from optml_queue.expression import parse
-from optml_queue.space import Space, axis_from_dict
+from optml_queue.space import Space
 from optml_queue.spec.code import Code, code_from_dict
 from optml_queue.spec.command import Command
 from optml_queue.spec.document import dump
+from optml_queue.spec.search import Search
 from optml_queue.trial import Params, Reason, encode
 
 DEFAULT_CLASS = "default"
@@ -23,10 +23,28 @@ RETRYABLE_REASONS = tuple(reason.value for reason in Reason if reason not in (Re
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often a trial may be attempted in all, and after which ends of an attempt again."""
+    """How often a trial may be attempted in all, after which ends of an attempt again, and how long it waits before.
+
+    The wait, `backoff_s` after the first failure, doubles with each up to `max_backoff_s`; a random part of it, up to
+    a half, is left out. After `lost` there is none.
+    """
 
     max_attempts: int = 3
     on: frozenset[str] = frozenset({Reason.LOST.value, Reason.OUT_OF_MEMORY.value})
+    backoff_s: float = 1.0
+    max_backoff_s: float = 30.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The policy with the keys of a spec."""
+        waits = {"backoff": self.backoff_s, "max_backoff": self.max_backoff_s}
+        return {"max_attempts": self.max_attempts, "on": sorted(self.on), **waits}
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> RetryPolicy:
+        """The policy that `to_dict` wrote, or a version that had no waits."""
+        default = cls()
+        waits = (fields.get("backoff", default.backoff_s), fields.get("max_backoff", default.max_backoff_s))
+        return cls(fields["max_attempts"], frozenset(fields["on"]), *waits)
 
 
 @dataclass(frozen=True)
@@ -35,8 +53,8 @@ class Spec:
 
     `seed` belongs to random search, `seeds` to the trials: every point is tried once with each of them.
     `points` are tried first. A point holds the parameters that the spec names; the driver adds its defaults.
-    None means without limit; `data` are None where the code needs none. `text` is the YAML as typed, with what
-    `--set` changed.
+    None means without limit; `data` are None where the code needs none. `earlier` are the searches that this one
+    extends, the first one first. `text` is the YAML as typed, with what `--set` changed.
     """
 
     name: str
@@ -57,12 +75,18 @@ class Spec:
     retry: RetryPolicy = RetryPolicy()
     resource_class: str = DEFAULT_CLASS
     priority: int = 0
+    earlier: tuple[Search, ...] = ()
     text: str = field(default="", compare=False, repr=False)
 
     @cached_property
     def driver(self) -> Driver:
         """What runs the code, loaded when first asked for. Raises DriverError."""
         return self.code.driver(Metric(self.metric, self.goal))
+
+    @property
+    def search(self) -> Search:
+        """Which trials there are, but for those of earlier searches."""
+        return Search(self.method, self.space, self.seed, self.points, self.seeds, self.max_trials)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec with the keys of its YAML, every default filled in; limits that are not set are left out."""
@@ -86,9 +110,10 @@ class Spec:
             "points": list(self.points),
             "seeds": list(self.seeds),
             **{key: limit for key, limit in limits.items() if limit is not None},
-            "retry": {"max_attempts": self.retry.max_attempts, "on": sorted(self.retry.on)},
+            "retry": self.retry.to_dict(),
             "resources": {"class": self.resource_class},
             "priority": self.priority,
+            **({"earlier": [search.to_dict() for search in self.earlier]} if self.earlier else {}),
         }
 
     def _metric_keys(self) -> dict[str, Any]:
@@ -110,36 +135,29 @@ class Spec:
     def from_json(cls, text: str | bytes) -> Spec:
         """The spec that `to_json` wrote; nothing is checked again, and no driver is loaded."""
         fields = json.loads(text)
-        metric = fields["metric"]
+        metric, search = fields["metric"], Search.from_dict(fields)
         return cls(
             name=fields["name"],
             code=code_from_dict(fields["code"]),
-            method=fields["method"],
-            seed=fields.get("seed", 0),
+            method=search.method,
+            seed=search.seed,
             metric=metric["name"],
             goal=Goal(metric["goal"]),
             at=metric["at"],
-            space=_space(fields["parameters"], fields["exclude"]),
+            space=search.space,
             data=None if fields["data"] is None else DataSpec.from_dict(fields["data"]),
-            points=tuple(fields["points"]),
-            seeds=tuple(fields["seeds"]),
-            max_trials=fields.get("max_trials"),
+            points=search.points,
+            seeds=search.seeds,
+            max_trials=search.max_trials,
             max_parallel=fields.get("max_parallel"),
             max_failed=fields.get("max_failed"),
             timeout_s=fields.get("timeout"),
-            retry=RetryPolicy(fields["retry"]["max_attempts"], frozenset(fields["retry"]["on"])),
+            retry=RetryPolicy.from_dict(fields["retry"]),
             resource_class=fields["resources"]["class"],
             priority=fields["priority"],
+            earlier=tuple(Search.from_dict(each) for each in fields.get("earlier", ())),
             text=fields["text"],
         )
-
-
-def _space(parameters: Mapping[str, Mapping[str, Any]], exclude: list[str]) -> Space:
-    axes = (
-        axis_from_dict(name, form, parse(form["when"], parameters) if "when" in form else None)
-        for name, form in parameters.items()
-    )
-    return Space(tuple(axes), tuple(parse(text, parameters) for text in exclude))
 
 
 def _data_keys(data: DataSpec) -> dict[str, Any]:

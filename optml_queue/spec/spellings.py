@@ -74,3 +74,13 @@ GOAL: Mapping[str, str] = {
     **dict.fromkeys(("min", "minimise", "minimum", "lower"), "minimize"),
     **dict.fromkeys(("max", "maximise", "maximum", "higher"), "maximize"),
 }
+
+RETRY: Mapping[str, str] = {
+    "max_retries": "attempts count the first one: max_attempts",
+    "limit": "attempts count the first one: max_attempts",
+    "delay": "the wait before the next attempt is backoff",
+    "retry_delay": "the wait before the next attempt is backoff",
+    "retry_backoff": "the wait before the next attempt is backoff",
+    "retry_backoff_max": "the longest wait before the next attempt is max_backoff",
+    "reasons": "the reasons after which a trial is tried again are on: [lost, …]",
+}

@@ -1,8 +1,8 @@
 """The store: experiments, trials and workers in Redis or Valkey."""
 
 from optml_queue.store.experiment import Experiment, ExperimentState, Submission
-from optml_queue.store.records import Assignment, Declined, NewTrial, Publication, WorkerInfo
-from optml_queue.store.store import Store
+from optml_queue.store.records import Assignment, Declined, NewTrial, Publication, RestoredTrial, WorkerInfo
+from optml_queue.store.store import Store, is_experiment_id
 
 __all__ = [
     "Assignment",
@@ -11,7 +11,9 @@ __all__ = [
     "ExperimentState",
     "NewTrial",
     "Publication",
+    "RestoredTrial",
     "Store",
     "Submission",
     "WorkerInfo",
+    "is_experiment_id",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,20 +15,21 @@ WINDOW_AT_START = 100  # a grid this small is in the queue whole at once; claim.
 
 
 class ExperimentState(StrEnum):
-    """Where an experiment is. The last three are terminal."""
+    """Where an experiment is. The last four are over; a stopped one may have trials that wait for `resume`."""
 
     RUNNING = "running"
     PAUSED = "paused"
     COMPLETE = "complete"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    STOPPED = "stopped"
 
     @property
     def is_over(self) -> bool:
         return self in OVER
 
 
-OVER = frozenset({ExperimentState.COMPLETE, ExperimentState.FAILED, ExperimentState.CANCELLED})
+OVER = frozenset({ExperimentState.COMPLETE, ExperimentState.FAILED, ExperimentState.CANCELLED, ExperimentState.STOPPED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +47,8 @@ class Submission:
     max_trials: int | None = None
     max_attempts: int = 3
     retry_on: tuple[str, ...] = ("lost", "out_of_memory")
+    backoff_s: float = 0.0
+    max_backoff_s: float = 0.0
     timeout_s: float | None = None
     priority: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -63,6 +67,8 @@ class Submission:
             "max_trials": _text(self.max_trials),
             "max_attempts": str(self.max_attempts),
             "retry_on": f",{','.join(sorted(self.retry_on))},",
+            "backoff_ms": str(int(self.backoff_s * 1000)),
+            "max_backoff_ms": str(int(self.max_backoff_s * 1000)),
             "timeout_s": _text(self.timeout_s),
             "priority": str(self.priority),
             "facts": json.dumps(dict(self.facts)),
@@ -75,7 +81,9 @@ class Experiment:
 
     `counts` has every trial state. `window` bounds how many trials wait in the queue. `finished` is the
     length of the log of finished trials, `archived` how much of it lies in parts, `consolidated` the length
-    that the final files cover (-1: none).
+    that the final files cover (-1: none). `extensions` is how often its plan was extended. `events` counts what
+    was out of the ordinary, under the names that the scripts give it. `is_restoring`: it is coming back from the
+    archive, and not all of it is there.
     """
 
     id: str
@@ -104,6 +112,9 @@ class Experiment:
     finished: int = 0
     archived: int = 0
     consolidated: int = -1
+    extensions: int = 0
+    events: Mapping[str, int] = field(default_factory=dict)
+    is_restoring: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -121,12 +132,40 @@ class Experiment:
         return sum(self.counts[state] for state in TERMINAL_STATES)
 
     @property
+    def is_total_known(self) -> bool:
+        """Whether every trial that there will be has been reserved."""
+        return self.exhausted or (self.is_over and self.state is not ExperimentState.STOPPED)
+
+    @property
     def total(self) -> int:
         """How many trials there will be: exact once all are reserved, an upper bound before."""
-        if self.exhausted or self.is_over:
+        if self.is_total_known:
             return self.created
         bound = self.created + max(0, self.end - self.next)
         return bound if self.max_trials is None else min(bound, self.max_trials)
+
+    @classmethod
+    def opened(cls, id: str, submission: Submission) -> Experiment:  # noqa: A002
+        """An experiment as it is about to begin, by this machine's clock."""
+        return cls(
+            id=id,
+            name=submission.name,
+            state=ExperimentState.RUNNING,
+            spec=submission.spec,
+            created_at=time.time(),
+            end=submission.end,
+            next=0,
+            exhausted=False,
+            counts=dict.fromkeys(TrialState, 0),
+            metric=submission.metric,
+            goal=submission.goal,
+            resource_class=submission.resource_class,
+            max_parallel=submission.max_parallel,
+            max_trials=submission.max_trials,
+            timeout_s=submission.timeout_s,
+            priority=submission.priority,
+            facts=submission.facts,
+        )
 
     @classmethod
     def decode(cls, id: str, record: Mapping[str, str], *, published: int, finished: int) -> Experiment:  # noqa: A002
@@ -157,6 +196,9 @@ class Experiment:
             finished=finished,
             archived=int(record.get("archived", 0)),
             consolidated=int(record.get("consolidated", -1)),
+            extensions=int(record.get("extensions", 0)),
+            events={name[2:]: int(record[name]) for name in record if name.startswith("e:")},
+            is_restoring="restoring" in record,
             facts=json.loads(record.get("facts", "{}")),
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optml_queue.trial import Attempt, Params, Trial, TrialState, decode_metrics
+from optml_queue.trial import Attempt, Params, Trial, TrialState, decode_metrics, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,17 @@ class NewTrial:
     number: int
     params: Params
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredTrial:
+    """A trial that had begun or waited when the store was lost; it runs again, from its last checkpoint ("": none)."""
+
+    number: int
+    params: Params
+    seed: int
+    attempts: int = 0
+    checkpoint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,24 @@ def finished_trial(number: int, record: str) -> Trial:
         started_at=_seconds(started),
         finished_at=_seconds(finished),
     )
+
+
+def finished_record(trial: Trial) -> str:
+    """The record of a finished trial, as `finished_trial` reads it."""
+    times = (_milliseconds(time_s) for time_s in (trial.queued_at, trial.started_at, trial.finished_at))
+    facts = (trial.state, trial.seed, trial.params, trial.metrics, trial.reason, trial.error, trial.attempts)
+    return encode([*facts, trial.worker, *times])
+
+
+def attempt_record(attempt: Attempt) -> str:
+    """The record of an attempt, as `ended_attempt` reads it."""
+    times = (_milliseconds(attempt.started_at), _milliseconds(attempt.ended_at))
+    said = (attempt.reason, attempt.error, attempt.traceback, attempt.output)
+    return encode([attempt.attempt, attempt.worker, *times, *said])
+
+
+def _milliseconds(time_s: float | None) -> int | None:
+    return None if time_s is None else round(time_s * 1000)
 
 
 LIVE_FIELDS = ("s", "p", "seed", "a", "w", "q", "b")

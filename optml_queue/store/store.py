@@ -12,7 +12,7 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import Any, cast
 
@@ -21,7 +21,7 @@ from redis.backoff import ExponentialWithJitterBackoff
 from redis.retry import Retry
 
 from optml_queue.driver import Order
-from optml_queue.errors import NotFoundError, UnreachableError
+from optml_queue.errors import InputError, NotFoundError, UnreachableError
 from optml_queue.store.experiment import Experiment, ExperimentState, Submission
 from optml_queue.store.records import (
     LIVE_FIELDS,
@@ -29,8 +29,11 @@ from optml_queue.store.records import (
     Declined,
     NewTrial,
     Publication,
+    RestoredTrial,
     WorkerInfo,
+    attempt_record,
     ended_attempt,
+    finished_record,
     finished_trial,
     live_trial,
 )
@@ -44,6 +47,7 @@ LINES_MAX = 10_000  # log lines kept of one trial
 TRACEBACK_MAX = 8_192  # characters kept of one attempt's traceback, its end
 OUTPUT_MAX = 8_192  # characters kept of what one attempt wrote, its end
 ERROR_MAX = 2_048
+LOG_LIMIT_S = 3_600  # a log that is being restored and does not grow was left by a process that died
 LOOK_S = 0.025  # between two looks at the log of finished trials
 SLACK = 64  # a message is overtaken when one published this many later has begun (plus two for each worker)
 
@@ -57,6 +61,7 @@ SCRIPTS = (
     "create",
     "drain",
     "expire",
+    "extend",
     "finish",
     "mark",
     "order",
@@ -66,6 +71,12 @@ SCRIPTS = (
     "report",
     "reserve",
     "rest",
+    "restore",
+    "restore_attempts",
+    "restore_finished",
+    "restore_queued",
+    "restored",
+    "revive",
 )
 
 
@@ -79,17 +90,20 @@ class Store:
         self._scripts = {name: client.register_script(source(name)) for name in SCRIPTS}
 
     @classmethod
-    def from_url(cls, url: str, *, retries: int = 3, on_connect: Callable[[], None] | None = None) -> Store:
+    def from_url(
+        cls, url: str, *, retries: int = 3, timeout_s: float = 15.0, on_connect: Callable[[], None] | None = None
+    ) -> Store:
         """Connect to `url` (redis:// or rediss://). A call is repeated up to `retries` times, a second apart.
 
+        An answer is waited for `timeout_s`: what was sent over a connection that a router forgot never gets one.
         `on_connect` is called whenever a connection was made, in the thread that made it; it must not use the
         store.
         """
         client = redis.Redis.from_url(
             url,
             decode_responses=True,
-            socket_connect_timeout=5,
-            socket_timeout=15,
+            socket_connect_timeout=min(5.0, timeout_s),
+            socket_timeout=timeout_s,
             socket_keepalive=True,
             health_check_interval=30,
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1.0), retries),
@@ -139,7 +153,7 @@ class Store:
 
     def create(self, experiment: str, submission: Submission) -> bool:
         """Bring an experiment into being, running. False when one of that id exists."""
-        if not ID.fullmatch(experiment) or ".." in experiment:
+        if not is_experiment_id(experiment):
             raise ValueError(f"not an experiment id: {experiment!r}")
         fields = [text for field in submission.fields().items() for text in field]
         return bool(self._run("create", _x(experiment), secrets.token_hex(8), *fields))
@@ -208,11 +222,13 @@ class Store:
                 pipe.hgetall(_x(id_)).zcard(f"{_x(id_)}:published").llen(f"{_x(id_)}:log")
 
         replies = self._pipeline(calls) if ids else []
-        return [
-            Experiment.decode(id_, replies[i], published=replies[i + 1], finished=replies[i + 2])
-            for id_, i in zip(ids, range(0, len(replies), 3), strict=True)
-            if replies[i]
-        ]
+        found = []
+        for id_, i in zip(ids, range(0, len(replies), 3), strict=True):
+            # What is no experiment of ours is none at all: one such record must not keep the others from being seen.
+            if replies[i] and is_experiment_id(id_):
+                with suppress(KeyError, ValueError):
+                    found.append(Experiment.decode(id_, replies[i], published=replies[i + 1], finished=replies[i + 2]))
+        return found
 
     def _unknown(self, text: str) -> NotFoundError:
         with self._reaching():
@@ -228,8 +244,12 @@ class Store:
         return self._control(experiment, "pause", reason)
 
     def resume(self, experiment: str) -> ExperimentState:
-        """Undo `pause`."""
+        """Undo `pause` and `stop`, also when the experiment has stopped."""
         return self._control(experiment, "resume", "")
+
+    def stop(self, experiment: str, reason: str = "stopped") -> ExperimentState:
+        """End the experiment when the trials that run now have ended; the rest waits for `resume`."""
+        return self._control(experiment, "stop", reason)
 
     def cancel(self, experiment: str, reason: str = "cancelled") -> ExperimentState:
         """End the experiment: running trials are told, queued ones are cancelled by `drain`."""
@@ -257,7 +277,10 @@ class Store:
         return str(self._run("order", _x(experiment), number, order))
 
     def retry(self, experiment: str, numbers: Iterable[int]) -> int:
-        """Reopen those of the trials that failed or were cancelled. How many were."""
+        """Reopen those of the trials that failed or were cancelled. How many were.
+
+        Raises InputError while the experiment is ending: then none can be.
+        """
         reopened = 0
         for batch in _batches(numbers, SLICE // 10):
             records = self._records(experiment, batch)
@@ -275,16 +298,91 @@ class Store:
                         trial.attempts,
                     ]
             if args:
-                reopened += int(self._run("reopen", _x(experiment), *args))
+                answer = int(self._run("reopen", _x(experiment), *args))
+                if answer < 0:
+                    raise InputError(f"{experiment} is ending, and trials of it still run; retry when it has ended")
+                reopened += answer
         return reopened
+
+    def extend(self, experiment: Experiment, submission: Submission) -> bool:
+        """Let the experiment go on with another spec; one that was over is open again.
+
+        False when trials were reserved, or the spec was changed, since `experiment` was read, and while it is ending.
+        """
+        fields = [text for field in submission.fields().items() for text in field]
+        return bool(self._run("extend", _x(experiment.id), experiment.next, experiment.spec, *fields))
+
+    # Back from the archive; two may restore the same experiment at once, and one go on where another was cut off
+
+    def restore(self, record: Experiment, submission: Submission) -> bool:
+        """Begin to bring an experiment back. False when it exists."""
+        fields = [text for field in submission.fields().items() for text in field]
+        fields += [text for name, count in record.events.items() for text in (f"e:{name}", str(count))]
+        return bool(self._run("restore", _x(record.id), int(record.created_at * 1000), *fields))
+
+    def restore_finished(self, experiment: str, trials: Sequence[Trial]) -> bool:
+        """Bring finished trials back. False when all is restored already."""
+        args: list[str | float] = []
+        for trial in trials:
+            args += [trial.number, trial.state, encode(trial.metrics), finished_record(trial)]
+        return bool(self._run("restore_finished", _x(experiment), *args))
+
+    def restore_attempts(self, experiment: str, attempts: Mapping[int, Sequence[Attempt]]) -> bool:
+        """Bring back the attempts of trials that ended without a result. False when all is restored already."""
+        args: list[str | float] = []
+        for number, ended in attempts.items():
+            for attempt in ended:
+                args += [number, attempt_record(attempt)]
+        return bool(self._run("restore_attempts", _x(experiment), *args))
+
+    def restore_queued(self, experiment: str, trials: Sequence[RestoredTrial]) -> bool:
+        """Bring back trials that are to run. False when all is restored already."""
+        args: list[str | float] = []
+        for trial in trials:
+            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed, trial.attempts]
+            args.append(trial.checkpoint)
+        return bool(self._run("restore_queued", _x(experiment), *args))
+
+    def restored(self, record: Experiment, log: Iterable[int]) -> bool:
+        """End the restoring. False when another did.
+
+        `log` has the numbers of the finished trials in the order of finishing. Of `record` hold the state with its
+        reason and end, and the place in the plan.
+        """
+        key = f"{_x(record.id)}:log:{secrets.token_hex(8)}"
+        for batch in _batches(log, SLICE):
+            self._pipeline(lambda pipe, batch=batch: pipe.rpush(key, *batch).expire(key, LOG_LIMIT_S))  # type: ignore[misc]  # mypy: a default in a lambda
+        fields: dict[str, str | int] = {
+            "state": record.state,
+            "reason": record.reason,
+            "next": record.next,
+            "created": record.created,
+            "exhausted": int(record.exhausted),
+            "extensions": record.extensions,
+        }
+        if record.finished_at is not None:
+            fields["finished_at"] = int(record.finished_at * 1000)
+        args = [text for field in fields.items() for text in field]
+        with self._reaching():
+            return bool(self._scripts["restored"](keys=[_x(record.id), key], args=args))
 
     # Trials: from the plan to the queue
 
     def reserve(
-        self, experiment: str, expected_next: int, next_: int, trials: Sequence[NewTrial], *, exhausted: bool
+        self,
+        experiment: str,
+        expected_next: int,
+        next_: int,
+        trials: Sequence[NewTrial],
+        *,
+        exhausted: bool,
+        extensions: int = 0,
     ) -> bool:
-        """Bring the trials between two numbers of the plan into being. False when another was first."""
-        args: list[str | float] = [expected_next, next_, int(exhausted)]
+        """Bring the trials between two numbers of the plan into being. False when another was first.
+
+        `extensions` says which plan they come from: how often it had been extended.
+        """
+        args: list[str | float] = [expected_next, next_, int(exhausted), extensions]
         for trial in trials:
             args += [trial.number, encode(trial.params), digest(trial.params), trial.seed]
         return bool(self._run("reserve", _x(experiment), *args))
@@ -311,6 +409,10 @@ class Store:
         """Put published trials whose message must be lost back in line. How many."""
         slack = SLACK + 2 * workers
         return int(self._run("recover", _x(experiment.id), most, slack, int(grace_s * 1000), int(idle)))
+
+    def revive(self, experiment: str, number: int, generation: int) -> bool:
+        """The message of this generation is dead. Whether it was the trial's last one, so that another is due now."""
+        return bool(self._run("revive", _x(experiment), number, generation))
 
     def drain(self, experiment: str, most: int = SLICE) -> int:
         """Cancel queued trials of an experiment that is ending. How many; 0 when none is left."""
@@ -359,9 +461,12 @@ class Store:
         error: str = "",
         traceback: str = "",
         output: str = "",
-        delay_s: float = 0.0,
+        delay_s: float | None = None,
     ) -> str:
-        """The attempt ends without a result. The trial's state now, or "refused"."""
+        """The attempt ends without a result. The trial's state now, or "refused".
+
+        It waits `delay_s` before the next attempt; None: as long as the experiment's policy says.
+        """
         return str(
             self._run(
                 "release",
@@ -372,7 +477,7 @@ class Store:
                 int(failed),
                 encode(error[:ERROR_MAX]),
                 encode(traceback[-TRACEBACK_MAX:]),
-                int(delay_s * 1000),
+                "" if delay_s is None else int(delay_s * 1000),
                 encode(output[-OUTPUT_MAX:]),
             )
         )
@@ -479,6 +584,11 @@ class Store:
         with self._reaching():
             records = self.client.lrange(f"{_x(experiment)}:attempts:{number}", 0, -1)
         return [ended_attempt(record) for record in records]
+
+    def recoveries(self, experiment: str) -> list[float]:
+        """Seconds from the loss of an attempt to the begin of the next, the last 10,000 of them."""
+        with self._reaching():
+            return [int(ms) / 1000 for ms in self.client.lrange(f"{_x(experiment)}:recoveries", 0, -1)]
 
     def curve(self, experiment: str, number: int) -> dict[int, float]:
         """The reported values of a trial by step."""
@@ -652,6 +762,11 @@ def _then(on_connect: Callable[[], None]) -> Callable[[Any], None]:
         on_connect()
 
     return connect
+
+
+def is_experiment_id(text: str) -> bool:
+    """Whether a text may be an experiment's id: it is part of keys, of paths, and of what is logged."""
+    return ID.fullmatch(text) is not None and ".." not in text
 
 
 def _x(experiment: str) -> str:

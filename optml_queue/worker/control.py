@@ -15,6 +15,7 @@ from optml_queue.errors import NotFoundError, OptmlError, UnreachableError
 from optml_queue.experiments import advance
 from optml_queue.publish import Publisher
 from optml_queue.worker.archivist import Archivist
+from optml_queue.worker.dead_letters import DeadLetters
 
 if TYPE_CHECKING:
     from optml_queue.worker.application import Application
@@ -36,6 +37,8 @@ class Control:
         self._store = app.store
         self._publisher = Publisher(app)
         self._archivist = Archivist(app.store, app.settings.archive)
+        self._note = app.loop_note
+        self._dead_letters = DeadLetters(app.store, app.settings.broker) if app.settings.broker.is_sqs else None
         self._is_stopping = False
         self._is_waiting = False
         self._ticked_at = float("-inf")
@@ -46,7 +49,10 @@ class Control:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self._archivist.start()
+        if self._dead_letters is not None:
+            self._dead_letters.start()
         while not self._is_stopping:
+            self._note_turn()
             try:
                 self._step()
                 self._unreachable_said = ""
@@ -83,6 +89,7 @@ class Control:
         for experiment in self._store.active():
             if self._is_stopping:
                 return
+            self._note_turn()
             self._advance(experiment)
 
     def _advance(self, experiment: str) -> None:
@@ -98,6 +105,12 @@ class Control:
             # One experiment's fault must not stop the others.
             logger.exception("%s cannot be advanced", experiment)
         self._archivist.watch([experiment])
+
+    def _note_turn(self) -> None:
+        self._note.turn(
+            "waits for its store or broker" if self._unreachable_said else "",
+            lost="" if self._archivist.is_alive() else "archivist",
+        )
 
     def _stop(self, _number: int, _frame: FrameType | None) -> None:
         self._is_stopping = True

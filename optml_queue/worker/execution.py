@@ -23,10 +23,12 @@ from optml_queue.spec import Algorithm, Code, Spec
 from optml_queue.store import Assignment, Declined, Store
 from optml_queue.trial import Reason, TrialResult, TrialState, digest
 from optml_queue.worker.capture import Capture, end_of
+from optml_queue.worker.ending import Ending
 from optml_queue.worker.keeping import Keeping
 from optml_queue.worker.message import TrialCall
 from optml_queue.worker.patience import patiently
 from optml_queue.worker.recent import Finished, RecentResults
+from optml_queue.worker.timetable import Timetable
 from optml_queue.worker.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -36,21 +38,27 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ASK_S = 0.5  # a driver may ask `should_stop` in its innermost loop; the store is asked this often
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 
 
 class Execution:
     """What a child process keeps between attempts: the store's client, specs, data (see `optml_queue.data`).
 
     `folder` is its place on this machine, `capture` what its trials write; None where there is no such place.
-    `threads` is this worker's part of the machine's cores.
+    `threads` is this worker's part of the machine's cores, `ending` what its main process says of its end.
     """
 
     def __init__(
-        self, settings: Settings, store: Store, folder: Path | None, capture: Capture | None, threads: int = 1
+        self,
+        settings: Settings,
+        store: Store,
+        folder: Path | None,
+        capture: Capture | None,
+        threads: int = 1,
+        ending: Ending | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
+        self.ending = ending or Ending()
         self.folder = folder
         self.capture = capture
         self.threads = threads
@@ -115,6 +123,10 @@ class Execution:
         """The name of the metric that trials of an experiment report."""
         return self._spec(experiment).metric
 
+    def timetable(self) -> Timetable:
+        """When the checkpoints of an attempt that begins now are due."""
+        return Timetable(self._settings.checkpoint_s, self.ending)
+
     def keep(self, finished: Finished) -> None:
         """Remember a result that the store accepted, in case it forgets it."""
         self._recent.keep(finished)
@@ -145,6 +157,7 @@ class Attempt:
         self._last_order = Order.OK
         self._asked_at = time.monotonic()
         self._last_value: float | None = None
+        self._timetable = execution.timetable()
 
     def run(self) -> str:
         """Train and tell the store what came of it."""
@@ -158,7 +171,8 @@ class Attempt:
             order=self._order,
             on_log=self._log,
             on_checkpoint=self._keep_checkpoint,
-            on_restore=lambda: self._keeping.restore(),
+            checkpoint_is_due=self._timetable.is_due,
+            on_restore=self._restore,
             on_artifact=lambda path: self._keeping.artifact(path),
             scratch_root=self._execution.folder,
             threads=self._execution.threads,
@@ -193,9 +207,8 @@ class Attempt:
 
     def _fail(self, reason: Reason, error: str, trace: str) -> str:
         output = self._keep_output()
-        delay_s = min(FIRST_RETRY_S * 2 ** (self._assignment.attempt - 1), LONGEST_RETRY_S)
         logger.info("trial %d of %s: %s: %s", self._number, self._experiment, reason, error)
-        return self._release(reason, failed=True, error=error, trace=trace, output=output, delay_s=delay_s)
+        return self._release(reason, failed=True, error=error, trace=trace, output=output)
 
     def _obey(self, order: Order) -> str:
         match order:
@@ -205,7 +218,8 @@ class Attempt:
             case Order.CANCEL:
                 return self._release(Reason.CANCELLED, failed=False)
             case Order.RELEASE | Order.OK:
-                return self._release(Reason.RELEASED, failed=False)
+                said = "the worker was told to end" if self._execution.ending.has_begun() else ""
+                return self._release(Reason.RELEASED, failed=False, error=said)
             case Order.ABORT:
                 return "aborted: the trial is no longer this worker's"
         assert_never(order)
@@ -218,7 +232,6 @@ class Attempt:
         error: str = "",
         trace: str = "",
         output: str = "",
-        delay_s: float = 0.0,
     ) -> str:
         release = partial(
             self._store.release,
@@ -230,7 +243,6 @@ class Attempt:
             error=error,
             traceback=trace,
             output=output,
-            delay_s=delay_s,
         )
         state = patiently(release, f"the end of trial {self._number}")
         return f"{reason}: now {state}; {error}" if error else f"{reason}: now {state}"
@@ -253,7 +265,16 @@ class Attempt:
         return patiently(move, f"a checkpoint of trial {self._number}")
 
     def _keep_checkpoint(self, state: Mapping[str, Any]) -> Order:
-        return self._keeping.checkpoint(state)
+        order = self._keeping.checkpoint(state)
+        self._timetable.note()
+        if order is Order.OK and self._execution.ending.has_begun():
+            return Order.RELEASE  # another worker's attempt goes on from here
+        return order or Order.OK
+
+    def _restore(self) -> dict[str, Any] | None:
+        # Most attempts are first ones: for them no archive is opened.
+        is_first = not self._assignment.checkpoint and "_keeping" not in self.__dict__
+        return None if is_first else self._keeping.restore()
 
     def _keep_output(self) -> str:
         """Keep what the attempt wrote, if it did; the end of it."""
@@ -296,5 +317,5 @@ def execution_of(app: Application, worker: str) -> Execution:
     except OSError as error:
         # A file system that may only be read is no reason to train nothing.
         logger.warning("the output of trials is not kept: %s: %s", error.filename, error.strerror)
-        return Execution(app.settings, app.store, None, None, app.threads)
-    return Execution(app.settings, app.store, folder, capture, app.threads)
+        return Execution(app.settings, app.store, None, None, app.threads, app.ending)
+    return Execution(app.settings, app.store, folder, capture, app.threads, app.ending)

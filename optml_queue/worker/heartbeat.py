@@ -1,8 +1,8 @@
 """The heartbeat: the main process beats for its child.
 
 A thread in the child would stall whenever C code holds the interpreter; one in the main process does not. It extends
-the attempt's lease and the message's visibility, carries orders back, and hands the trial back when the worker is
-told to end and the grace is over.
+the attempt's lease and, on SQS, the message's visibility, carries orders back, and hands the trial back when the
+worker is told to end and the grace is over.
 """
 
 from __future__ import annotations
@@ -18,18 +18,21 @@ from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import billiard
 from celery import bootsteps
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
-from optml_queue.broker import open_visibility
+from optml_queue.broker import SqsVisibility
 from optml_queue.driver import Order
 from optml_queue.errors import UnreachableError
 from optml_queue.store import Store
 from optml_queue.trial import Reason
 from optml_queue.worker.capture import STALLED_BYTES, cut
+from optml_queue.worker.ending import Ending
 from optml_queue.worker.message import TrialCall
 from optml_queue.worker.request import TrialRequest
+from optml_queue.worker.turns import TURN_S
 from optml_queue.worker.workspace import sweep
 
 if TYPE_CHECKING:
@@ -39,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 OBEY_LIMIT_S = 5.0  # how long a trial may take to obey before its process is killed
 CHECK_S = 0.1  # how often a stopping worker looks at the clock
-TURN_S = 1.0  # how often the main thread's event loop says that it turns
 ENDINGS = {Order.CANCEL: Reason.CANCELLED, Order.RELEASE: Reason.RELEASED, Order.ABORT: Reason.LOST}
 
 
@@ -48,9 +50,12 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no
 
     requires = ("celery.worker.components:Pool",)
 
-    def __init__(self, _worker: Any, **_: Any) -> None:
+    def __init__(self, worker: Any, **_: Any) -> None:
         self._pulse: Pulse | None = None
         self._signals = 0
+        # Steps are made before any of them starts: the children that the pool forks share this one.
+        self._ending = worker.app.ending = Ending()
+        self._alone_since: float | None = None
 
     def start(self, worker: Any) -> None:
         """Begin to beat."""
@@ -58,10 +63,16 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no
         self._pulse.start()
         worker_shutting_down.connect(self._heed)
 
-    def register_with_event_loop(self, _worker: Any, hub: Any) -> None:
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
         """Called again whenever the loop was reset, after a lost connection."""
+        hub.call_repeatedly(TURN_S, self._turn, worker.app)
+
+    def _turn(self, app: Application) -> None:
         if self._pulse is not None:
-            hub.call_repeatedly(TURN_S, self._pulse.note_turn)
+            self._pulse.note_turn()
+        is_alone = not billiard.active_children()
+        self._alone_since = (self._alone_since or time.monotonic()) if is_alone else None
+        app.loop_note.turn(alone_since=self._alone_since)
 
     def stop(self, worker: Any) -> None:
         """Give the running trial its grace. The thread goes on: the pool is joined after this."""
@@ -69,8 +80,9 @@ class Heartbeat(bootsteps.StartStopStep):  # type: ignore[misc]  # celery has no
             self._pulse.end_within(worker.app.settings.grace_s)
 
     def _heed(self, **_: Any) -> None:
-        """A signal to stop. The second one takes the grace away."""
+        """A signal to stop: a trial that keeps checkpoints ends at the next one. The second takes the grace away."""
         self._signals += 1
+        self._ending.begin()
         if self._signals > 1 and self._pulse is not None:
             self._pulse.end_now()
 
@@ -87,9 +99,10 @@ class Pulse(threading.Thread):
         super().__init__(name="heartbeat", daemon=True)
         self._app = app
         self._settings = app.settings
-        # A client of its own, without retries: a beat that comes late is worth less than the next one.
-        self._store = Store.from_url(app.settings.store, retries=0)
-        self._visibility = open_visibility(app.settings.broker)
+        # A client of its own, without retries: a beat that comes late is worth less than the next one, which goes over
+        # a new connection, and comes before the lease has run out.
+        self._store = Store.from_url(app.settings.store, retries=0, timeout_s=app.settings.lease_s / 4)
+        self._visibility = SqsVisibility(app.settings.broker) if app.settings.broker.is_sqs else None
         self._worker = worker
         self._classes = classes_of(app.amqp.queues.consume_from)
         self._facts = _facts()
@@ -123,7 +136,10 @@ class Pulse(threading.Thread):
 
     def run(self) -> None:
         """Beat until the process ends."""
-        sweep(self._settings.cache_dir)
+        try:
+            sweep(self._settings.cache_dir)
+        except Exception:
+            logger.exception("what other workers left behind stays")
         next_beat = time.monotonic()
         while True:
             now = time.monotonic()
@@ -136,6 +152,7 @@ class Pulse(threading.Thread):
             except Exception:
                 # A beat that fails in a way nobody thought of must not be the last one.
                 logger.exception("heartbeat failed; trying again")
+            self._app.beat_note.turn("waits for its store or broker" if self._said_unreachable else "")
             pause_s = max(0.0, next_beat - time.monotonic())
             self._wake.wait(pause_s if self._ends_at is None else min(pause_s, CHECK_S))
             self._wake.clear()
@@ -148,7 +165,8 @@ class Pulse(threading.Thread):
                 self._obey(request, self._store.beat(call.experiment, call.number, token, self._settings.lease_s))
             for request, _, _ in running:
                 cut(request.workspace().folder, STALLED_BYTES)
-            self._visibility.extend([request.message for request, _, _ in running])
+            if self._visibility is not None:
+                self._visibility.extend([request.message for request, _, _ in running])
             self._app.oom_watch.look()
             self._tell_of_worker(running)
             self._said_unreachable = False

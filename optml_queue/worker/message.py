@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from optml_queue.trial import Params, encode
+from optml_queue.store import is_experiment_id
+from optml_queue.trial import Params, digest, encode
 
 NUMBER_MAX = 2**53
-EXPERIMENT_MAX = 100  # characters of an experiment's id
-PARAMS_MAX = 65_536  # characters of a point's JSON
+PARAMS_MAX = 65_536  # bytes of a point's JSON
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def read_message(args: Sequence[Any], kwargs: Mapping[str, Any]) -> TrialCall | 
         return None
     experiment, number, params = args
     generation = kwargs["generation"]
-    if not isinstance(experiment, str) or not 0 < len(experiment) <= EXPERIMENT_MAX:
+    if not isinstance(experiment, str) or not is_experiment_id(experiment):
         return None
     if not (_is_count(number) and _is_count(generation) and _is_point(params)):
         return None
@@ -43,7 +43,13 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_point(value: Any) -> bool:
-    return isinstance(value, dict) and len(encode(value)) <= PARAMS_MAX
+    if not isinstance(value, dict):
+        return False
+    try:
+        digest(value)
+        return len(encode(value).encode()) <= PARAMS_MAX
+    except (ValueError, RecursionError):  # half a character, or lists in lists without end
+        return False
 
 
 def token_of(delivery_tag: str, worker: str, pid: int | None = None) -> str:

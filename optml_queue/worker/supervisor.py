@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import importlib
 import logging
+import math
 import os
 import secrets
 import select
@@ -35,6 +36,9 @@ from optml_queue.settings import Settings, settings
 from optml_queue.worker.application import Application
 from optml_queue.worker.control import Control
 from optml_queue.worker.heartbeat import Heartbeat, classes_of
+from optml_queue.worker.log_line import LogLine
+from optml_queue.worker.pool import TrialPool
+from optml_queue.worker.turns import BEAT, CONTROL, LOOP, SUPERVISOR, TURN_S, Turns
 from optml_queue.worker.workspace import clear_all
 
 logger = logging.getLogger(__name__)
@@ -103,6 +107,7 @@ def supervise(
     if log_path is not None:
         _write_to(log_path)
     app.threads = _share_cores(processes)
+    app.turns = Turns.enter(configuration.cache_dir)
     for module in PRELOADED:
         importlib.import_module(module)
     importlib.import_module(str(app.conf.broker_transport).partition(":")[0])
@@ -114,8 +119,11 @@ def supervise(
         for name in (f"{classes[0]}-{secrets.token_hex(3)}" for _ in range(processes))
     ]
     if control:
-        roles.insert(0, Role("control", lambda: _run_control(app)))
-    return Supervisor(roles, configuration, level).run()
+        roles.insert(0, Role(CONTROL, lambda: _run_control(app)))
+    try:
+        return Supervisor(roles, configuration, level, app.turns).run()
+    finally:
+        app.turns.leave()
 
 
 def _share_cores(processes: int) -> int:
@@ -130,8 +138,9 @@ def _share_cores(processes: int) -> int:
 class Supervisor:
     """The parent's loop."""
 
-    def __init__(self, roles: list[Role], configuration: Settings, level: int) -> None:
+    def __init__(self, roles: list[Role], configuration: Settings, level: int, turns: Turns) -> None:
         self._roles = roles
+        self._turns_note = turns.note(SUPERVISOR)
         self._grace_s = configuration.grace_s
         self._level = level
         self._stop_signals = 0
@@ -148,7 +157,8 @@ class Supervisor:
         try:
             while not self._stop_signals:
                 self._start_due()
-                self._wait(self._until_next_start())
+                self._note_turn()
+                self._wait(min(TURN_S, self._until_next_start()))
                 self._reap()
             return self._stop()
         finally:
@@ -162,7 +172,7 @@ class Supervisor:
         if number != signal.SIGCHLD:
             self._stop_signals += 1
 
-    def _wait(self, limit_s: float | None) -> None:
+    def _wait(self, limit_s: float) -> None:
         if select.select([self._reader], [], [], limit_s)[0]:
             os.read(self._reader, 4096)
 
@@ -173,9 +183,12 @@ class Supervisor:
                 role.started_at = now
                 role.pid = self._fork(role)
 
-    def _until_next_start(self) -> float | None:
+    def _until_next_start(self) -> float:
         due = [role.due_at for role in self._roles if not role.pid]
-        return max(0.0, min(due) - time.monotonic()) if due else None
+        return max(0.0, min(due) - time.monotonic()) if due else math.inf
+
+    def _note_turn(self, ends_at: float = 0.0) -> None:
+        self._turns_note.turn(roles={role.name: (role.pid, role.started_at) for role in self._roles}, ends_at=ends_at)
 
     def _fork(self, role: Role) -> int:
         parent = os.getpid()
@@ -220,6 +233,7 @@ class Supervisor:
         """Ask the children to end; kill those that do not in time, or at the second signal."""
         self._signal_all(signal.SIGTERM)
         deadline = time.monotonic() + self._grace_s + KILL_MARGIN_S
+        self._note_turn(deadline + KILL_MARGIN_S)
         asked = self._stop_signals
         while self._alive() and time.monotonic() < deadline:
             self._wait(max(0.0, deadline - time.monotonic()))
@@ -249,6 +263,7 @@ def _said(status: int) -> str:
 
 
 def _run_worker(app: Application, name: str, queues: Sequence[str]) -> int:
+    app.loop_note, app.beat_note = app.turns.note(name, LOOP), app.turns.note(name, BEAT)
     # As root Celery warns of pickled messages, which these workers do not read.
     warnings.simplefilter("ignore", SecurityWarning)
     setup_logging.connect(_keep_logging)
@@ -256,7 +271,7 @@ def _run_worker(app: Application, name: str, queues: Sequence[str]) -> int:
     worker = app.Worker(
         hostname=f"{name}@{socket.gethostname()}",
         queues=",".join(queues),
-        pool="prefork",
+        pool=TrialPool,
         concurrency=1,
         optimization="fair",
         prefetch_multiplier=1,
@@ -304,6 +319,7 @@ def say_goodbye(worker: Any) -> None:
 
 
 def _run_control(app: Application) -> int:
+    app.loop_note = app.turns.note(CONTROL, LOOP)
     Control(app).run()
     return 0
 
@@ -311,7 +327,7 @@ def _run_control(app: Application) -> int:
 def configure_logging(name: str, level: int) -> None:
     """One line an event on stderr: when, how bad, who, what."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter(LOG_FORMAT.format(name=name.replace("%", "%%"))))
+    handler.setFormatter(LogLine(LOG_FORMAT.format(name=name.replace("%", "%%"))))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     # Each of these says at INFO, for every message, what the store's records say.
     for chatty in ("celery.worker.strategy", "celery.app.trace", "kombu", "botocore", "boto3", "urllib3", "matplotlib"):

@@ -1,9 +1,10 @@
 """Kombu's Redis transport, quicker and harder to kill.
 
-- One redis client a channel: kombu makes a new one for every append and acknowledgement, a fifth of a worker's time.
+- One redis client a channel: kombu makes a new one for every command.
 - A channel that is closed twice while the server is away raises a connection error, which Celery answers by
   connecting again, instead of an AttributeError, which ends the worker.
-- A message that is not one is dropped and said, instead of ending the worker.
+- A message that is no trial's is refused and said, instead of ending the worker (see `admission`).
+- A server that stays silent is missed within seconds.
 """
 
 from __future__ import annotations
@@ -17,12 +18,18 @@ from typing import Any
 import redis
 from kombu.transport import redis as kombu_redis
 
+from optml_queue.broker import QUEUE_PREFIX
+from optml_queue.worker.admission import RefusedError, admit
+
 logger = logging.getLogger(__name__)
 
 
 class Channel(kombu_redis.Channel):
     """A channel that keeps its client for commands."""
 
+    # What a channel has in hand at its end is the store's to publish again. Kombu would put it back, and, should that
+    # fail, write it to a file.
+    do_restore = False
     _commands: redis.Redis | None = None
 
     @contextmanager
@@ -50,8 +57,24 @@ class Channel(kombu_redis.Channel):
             raise
         except Exception as error:  # noqa: BLE001 — logged
             # Already taken from the queue: to raise would end the worker and help nobody.
-            logger.warning("dropped a message that cannot be read: %s: %s", type(error).__name__, error)
+            logger.warning("refused a message that is no JSON: %s", type(error).__name__)
             raise Empty from None
+
+
+class Poller(kombu_redis.MultiChannelPoller):
+    """A poller that looks every few seconds whether the server answers."""
+
+    def maybe_restore_messages(self) -> None:
+        """Ask the server something, where kombu would look after messages that nobody acknowledged.
+
+        A worker that waits for a message sends nothing, and would never learn that its connection leads nowhere. A
+        connection error has Celery connect again.
+        """
+        for channel in self._channels:
+            if channel.active_queues:
+                with channel.conn_or_acquire() as client:
+                    client.ping()
+                return
 
 
 class Transport(kombu_redis.Transport):
@@ -59,11 +82,21 @@ class Transport(kombu_redis.Transport):
 
     Channel = Channel
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.cycle = Poller()  # type: ignore[assignment]  # declared as what kombu's simpler transports have
+
     def _deliver(self, message: Any, queue: str) -> None:
-        if not is_message(message):
-            logger.warning("dropped a message on %s that did not come through Celery", queue)
+        if not queue.startswith(QUEUE_PREFIX):  # events, for Flower
+            if is_message(message):
+                super()._deliver(message, queue)
             return
-        super()._deliver(message, queue)
+        try:
+            admitted = admit(message, queue)
+        except RefusedError as refused:
+            logger.warning("refused a message on %s: it %s", queue, refused)
+            return
+        super()._deliver(admitted, queue)
 
 
 def is_message(message: Any) -> bool:

@@ -12,6 +12,8 @@ import logging
 import os
 import shutil
 import signal
+from collections.abc import Iterator
+from glob import iglob
 from pathlib import Path
 
 from optml_queue.worker.capture import end_of, read
@@ -56,17 +58,22 @@ class Workspace:
 def clear_all(cache_dir: Path, worker: str) -> None:
     """Clear the folders of all children of this process, the main process of a worker."""
     main_pid = os.getpid()
-    for folder in Workspace(cache_dir, worker, main_pid, 0).folder.parent.glob(f"{main_pid}-*"):
+    for folder in matching(Workspace(cache_dir, worker, main_pid, 0).folder.parent, f"{main_pid}-*"):
         Workspace(cache_dir, worker, main_pid, int(folder.name.rpartition("-")[2])).clear()
 
 
 def sweep(cache_dir: Path) -> None:
     """Clear the folders of processes whose workers died with them, so that nobody else will."""
-    for folder in (cache_dir / FOLDER).glob("*/*-*"):
+    for folder in matching(cache_dir / FOLDER, "*/*-*"):
         main_pid, _, pid = folder.name.partition("-")
         if main_pid.isdecimal() and pid.isdecimal() and not _is_alive(int(main_pid)) and _is_unlocked(folder / LOCK):
             logger.info("clearing what %s, process %s, left behind", folder.parent.name, pid)
             Workspace(cache_dir, folder.parent.name, int(main_pid), int(pid)).clear()
+
+
+def matching(folder: Path, pattern: str) -> Iterator[Path]:
+    """What matches `pattern` below `folder`. Others may remove it meanwhile: `Path.glob` would raise then."""
+    return (folder / name for name in iglob(pattern, root_dir=folder))  # noqa: PTH207 -- see above
 
 
 def _is_alive(pid: int) -> bool:

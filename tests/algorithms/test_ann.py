@@ -16,7 +16,8 @@ import pytest
 
 from optml_queue.data import DataSpec, Series, Split, Table, load
 from optml_queue.driver import ActiveTrial, Order, load_driver
-from optml_queue.errors import AttemptEndedError, DataError, DivergedError, DriverError, InputError
+from optml_queue.errors import AttemptEndedError, DataError, DivergedError, DriverError, InputError, SpecError
+from optml_queue.spec import parse_spec
 
 ann = load_driver("ann")
 driver_module = sys.modules[ann.train.__module__]
@@ -312,8 +313,18 @@ class TestMistakes:
             train(Table(table.train, split(0, 1), table.test, table.classes, ""), split="validation")
 
     def test_adam_takes_no_momentum(self, table: Table) -> None:
-        with pytest.raises(InputError, match=r"momentum 0\.9 does not go with optimizer adam"):
+        with pytest.raises(InputError, match="momentum must be 0 with optimizer adam"):
             train(table, optimizer="adam", momentum=0.9)
+
+    def test_a_spec_with_a_point_of_both_is_refused_and_one_without_is_not(self) -> None:
+        head = "name: x\nalgorithm: ann\nparameters:\n  learning_rate: 0.1\n  optimizer: [sgd, adam]\n"
+        with pytest.raises(SpecError, match=r"ann\.yaml:6: parameters\.momentum.*: must be 0 with optimizer adam"):
+            parse_spec(f"{head}  momentum: [0.0, 0.9]\n", "ann.yaml", Path())
+        parse_spec(f"{head}  momentum: {{values: [0.0, 0.9], when: \"optimizer != 'adam'\"}}\n", "ann.yaml", Path())
+
+    def test_an_unknown_parameter_gets_a_suggestion(self) -> None:
+        with pytest.raises(SpecError, match=r"momentun: is no parameter of ann\n.*momentum"):
+            parse_spec("name: x\nalgorithm: ann\nparameters: {learning_rate: 0.1, momentun: 0.5}\n", "ann.yaml", Path())
 
     @pytest.mark.parametrize("size", [[0], [8, -1], [2.5], [True], ["8"]])
     def test_a_layer_has_units(self, size: list[Any]) -> None:

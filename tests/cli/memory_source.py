@@ -98,6 +98,9 @@ class MemorySource:
     def attempts(self, _experiment: str, _number: int, /) -> list[Attempt]:
         return self.ended_attempts
 
+    def recoveries(self, _experiment: str, /) -> list[float]:
+        return [0.5, 1.5, 9.0]
+
     def logs(self, _experiment: str, _number: int, start: int = 0, /) -> list[str]:
         return self.lines[start:]
 

@@ -133,6 +133,36 @@ def test_logs_of_a_trial_show_its_lines_and_tracebacks(source: MemorySource) -> 
     assert text[3:5] == ["    Traceback:", "      here"]
 
 
+def test_the_report_tells_what_was_lost_and_came_back(read_from: Use) -> None:
+    events = {
+        "ended:lost": 3, "ended:released": 1, "attempts after the first": 4, "declined:stale message": 2,
+        "duplicate results": 5, "refused results": 6, "late results": 1,
+    }  # fmt: skip
+    read_from(MemorySource(TRIALS, events=events, recovered=7))
+    text = run("status", "latest", "--report")
+    assert "6, 4 of them not the first of their trial" in text
+    assert "3 lost, 1 released" in text
+    assert "3: median 1.5 s, longest 9.0 s until the next attempt began" in text
+    assert "7 taken for lost and published again" in text
+    assert "2 stale message" in text
+    assert "5 duplicate results, 6 of another's attempt" in text
+    assert "1 result of attempts that were taken for lost" in text
+    report = json.loads(run("status", "latest", "--report", "--json"))["report"]
+    assert report["attempts_without_result"] == {"lost": 3, "released": 1}
+    assert report["recoveries"] == {"count": 3, "median_s": 1.5, "max_s": 9.0}
+    assert run("status", "--report", code=2) == ""
+
+
+def test_failed_trials_say_why_and_how_to_run_them_again(source: MemorySource) -> None:
+    source.ended_attempts = [Attempt(1, "w", 1.0, 2.0, "error", "ValueError: x", "Traceback …")]
+    result = CliRunner().invoke(app, ["trials", "latest", "--state", "failed"])
+    assert "ValueError: x" in result.stdout
+    assert "optml retry lms-k3f9a --failed" in result.stderr
+    [document] = json.loads(run("trials", "latest", "--state", "failed", "--json"))
+    assert (document["error"], document["worker"], document["attempts"]) == ("ValueError: x", "default-a1b2c3@host", 1)
+    assert document["failed_attempts"][0]["traceback"] == "Traceback …"
+
+
 @pytest.mark.usefixtures("source")
 def test_an_unknown_trial_is_bad_input() -> None:
     assert "no trial 99" in CliRunner().invoke(app, ["logs", "latest", "99"]).stderr

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from optml_queue.driver import Order
-from optml_queue.errors import NotFoundError, UnreachableError
+from optml_queue.errors import InputError, NotFoundError, UnreachableError
 from optml_queue.store import Assignment, Declined, Experiment, ExperimentState, NewTrial, Store, Submission
 from optml_queue.store.store import OUTPUT_MAX
 from optml_queue.trial import Params, Trial, TrialResult, TrialState, digest
@@ -223,6 +223,17 @@ class TestCheckpoint:
         store.finish(X, 0, "t1", result())
         assert store.checkpoint(X, 0, "t1", "late") is Order.ABORT
 
+    def test_a_retry_goes_on_from_it(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.checkpoint(X, 0, "t1", self.KEY)
+        assert store.release(X, 0, "t1", "error", failed=True) == "failed"
+        for attempt in (2, 3):  # one that fails before it keeps another leaves it as it was
+            assert store.retry(X, [0]) == 1
+            [again] = store.claim(store.experiment(X), workers=1)
+            assert begin(store, again.generation, token=f"t{attempt}") == Assignment(attempt, params(0), 0, self.KEY)
+            assert store.release(X, 0, f"t{attempt}", "error", failed=True) == "failed"
+
     def test_carries_orders(self, store: Store) -> None:
         [generation] = published(store)
         begin(store, generation)
@@ -325,7 +336,8 @@ class TestFinish:
         before = store.experiment(X), store.trials(X, [0])
         assert store.finish(X, 0, "t1", result(0.9)) == "duplicate"
         assert store.finish(X, 0, "t9", result(0.9)) == "duplicate"
-        assert (store.experiment(X), store.trials(X, [0])) == before
+        assert store.experiment(X).events == {"duplicate results": 2}
+        assert (replace(store.experiment(X), events={}), store.trials(X, [0])) == before
 
     def test_refused_from_another_token_while_one_runs(self, store: Store) -> None:
         [generation] = published(store)
@@ -442,6 +454,24 @@ class TestRecover:
         published(store, 3)
         assert store.recover(store.experiment(X), most=2, workers=1, idle=True, grace_s=0) == 2
 
+    def test_costs_the_same_however_many_wait(self, store: Store) -> None:
+        def commands() -> int:
+            found = store.client.info("commandstats")
+            return sum(int(stats["calls"]) for name, stats in found.items() if "info" not in name)
+
+        cost = []
+        for trials in (50, 5_000):
+            store.client.flushall()
+            assert store.create(X, replace(SUBMISSION, end=trials))
+            store.reserve(X, 0, trials, [NewTrial(n, params(n), 0) for n in range(trials)], exhausted=True)
+            for _ in range(5):
+                store.claim(store.experiment(X), workers=10_000)
+            assert store.experiment(X).published == trials
+            experiment, before = store.experiment(X), commands()
+            store.recover(experiment, most=4, workers=2, idle=False, grace_s=0)
+            cost.append(commands() - before)
+        assert cost[0] == cost[1] < 20
+
 
 class TestRest:
     def test_what_a_dead_server_left_waits_for_resume(self, store: Store) -> None:
@@ -529,6 +559,152 @@ class TestEndings:
         assert isinstance(reply, Assignment)
         assert reply.attempt == 2
         assert store.finish(X, 1, "t9", result()) == "accepted"
+
+
+class TestStop:
+    def test_what_runs_finishes_and_the_rest_waits(self, store: Store) -> None:
+        generations = published(store, 4)
+        begin(store, generations[0])
+        assert store.stop(X, "enough") is ExperimentState.RUNNING
+        assert store.beat(X, 0, "t1", LEASE_S) is store.report(X, 0, "t1", 1, 0.5) is Order.OK
+        assert begin(store, generations[1], number=1, token="t2") == Declined("stopped")
+        assert store.claim(store.experiment(X), workers=1) == []
+        assert store.drain(X) == 0
+        store.finish(X, 0, "t1", result())
+        experiment = store.experiment(X)
+        assert (experiment.state, experiment.reason) == (ExperimentState.STOPPED, "enough")
+        assert experiment.counts[TrialState.QUEUED] == 3
+        assert experiment.total == 4
+        assert store.active() == []
+
+    def test_at_once_when_nothing_runs(self, store: Store) -> None:
+        published(store, 2)
+        assert store.stop(X, "enough") is ExperimentState.STOPPED
+
+    def test_an_attempt_that_ends_without_result_waits_with_the_rest(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.stop(X)
+        assert store.release(X, 0, "t1", "lost", failed=True) == "queued"
+        assert store.experiment(X).state is ExperimentState.STOPPED
+
+    def test_resume_goes_on_while_it_stops_and_afterwards(self, store: Store) -> None:
+        generations = published(store, 3)
+        begin(store, generations[0])
+        store.stop(X)
+        assert store.resume(X) is ExperimentState.RUNNING
+        assert isinstance(begin(store, generations[1], number=1, token="t2"), Assignment)
+        store.stop(X)
+        for number, token in ((0, "t1"), (1, "t2")):
+            store.finish(X, number, token, result())
+        assert store.experiment(X).state is ExperimentState.STOPPED
+        assert store.resume(X) is ExperimentState.RUNNING
+        assert (store.experiment(X).reason, store.experiment(X).finished_at) == ("", None)
+        assert isinstance(begin(store, generations[2], number=2, token="t3"), Assignment)
+        store.finish(X, 2, "t3", result())
+        assert store.experiment(X).state is ExperimentState.COMPLETE
+
+    def test_is_complete_when_nothing_was_left(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.stop(X, "enough")
+        store.finish(X, 0, "t1", result())
+        experiment = store.experiment(X)
+        assert (experiment.state, experiment.reason, experiment.ending) == (ExperimentState.COMPLETE, "", "")
+
+    def test_cancel_ends_what_a_stop_would_let_finish(self, store: Store) -> None:
+        generations = published(store, 2)
+        begin(store, generations[0])
+        store.stop(X)
+        store.cancel(X, "after all")
+        assert store.beat(X, 0, "t1", LEASE_S) is Order.CANCEL
+        assert store.drain(X) == 1
+
+
+class TestOrders:
+    def test_one_to_stop_outlives_a_lost_attempt(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.order(X, 0, Order.STOP)
+        store.release(X, 0, "t1", "lost", failed=True)
+        [again] = store.claim(store.experiment(X), workers=1)
+        begin(store, again.generation, token="t2")
+        assert store.beat(X, 0, "t2", LEASE_S) is Order.STOP
+
+    def test_one_to_release_is_done_with_the_attempt(self, store: Store) -> None:
+        [generation] = published(store)
+        begin(store, generation)
+        store.order(X, 0, Order.RELEASE)
+        store.release(X, 0, "t1", "released", failed=False)
+        [again] = store.claim(store.experiment(X), workers=1)
+        begin(store, again.generation, token="t2")
+        assert store.beat(X, 0, "t2", LEASE_S) is Order.OK
+
+    def test_retry_waits_until_a_cancelled_experiment_has_ended(self, store: Store) -> None:
+        generations = published(store, 30)
+        begin(store, generations[0])
+        store.cancel(X)
+        store.drain(X)
+        with pytest.raises(InputError, match="is ending"):
+            store.retry(X, [5])
+        store.release(X, 0, "t1", "cancelled", failed=False)
+        assert store.retry(X, [5]) == 1
+        assert [p.number for p in store.claim(store.experiment(X), workers=1)] == [5]
+
+
+class TestBackOff:
+    def waits_s(self, store: Store, reason: str, failures: int) -> list[float]:
+        """How long the trial waited after each failure."""
+        [generation] = published(store, max_attempts=9, retry_on=("error", "lost"), backoff_s=2.0, max_backoff_s=5.0)
+        found = []
+        for turn in range(failures):
+            begin(store, generation, token=f"t{turn}")
+            before = store._now_ms()
+            assert store.release(X, 0, f"t{turn}", reason, failed=True) == "queued"
+            found.append((store.client.zscore(f"optml:x:{X}:due", "0") - before) / 1000)
+            store.client.zadd(f"optml:x:{X}:due", {"0": 0})
+            generation = store.claim(store.experiment(X), workers=1)[0].generation
+        return found
+
+    def test_doubles_up_to_the_longest_and_varies_by_up_to_a_half(self, store: Store) -> None:
+        waits = self.waits_s(store, "error", 4)
+        for wait, full in zip(waits, (2.0, 4.0, 5.0, 5.0), strict=True):
+            assert full / 2 <= wait <= full + 0.5
+        store.client.flushall()
+        again = self.waits_s(store, "error", 4)
+        assert [round(wait, 1) for wait in again] == pytest.approx([round(wait, 1) for wait in waits], abs=0.3)
+
+    def test_a_lost_attempt_is_no_fault_of_the_trial(self, store: Store) -> None:
+        assert max(self.waits_s(store, "lost", 2)) < 0.5
+
+
+class TestEvents:
+    def test_what_was_out_of_the_ordinary_is_counted(self, store: Store) -> None:
+        generations = published(store, 2)
+        begin(store, generations[0], lease_s=0)
+        time.sleep(0.005)
+        store.expire()
+        begin(store, generations[0], token="t2")
+        begin(store, generations[0], token="t3")
+        begin(store, generations[1] + 5, number=1)
+        assert store.finish(X, 0, "t1", result()) == "refused"
+        assert store.finish(X, 0, "t2", result()) == "accepted"
+        assert store.finish(X, 0, "t2", result()) == "duplicate"
+        assert store.experiment(X).events == {
+            "ended:lost": 1,
+            "attempts after the first": 1,
+            "declined:running elsewhere": 1,
+            "declined:stale message": 1,
+            "refused results": 1,
+            "duplicate results": 1,
+        }
+        [recovery_s] = store.recoveries(X)
+        assert 0.005 <= recovery_s < 10
+
+    def test_nothing_is_counted_of_an_experiment_that_never_was(self, store: Store) -> None:
+        store.begin("nobody", 0, 1, "", "t", "w", LEASE_S)
+        store.finish("nobody", 0, "t", result())
+        assert store.client.keys("*") == []
 
 
 class TestReading:

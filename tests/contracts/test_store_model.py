@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from optml_queue.driver import Order
+from optml_queue.errors import InputError
 from optml_queue.store import Assignment, NewTrial, Store, Submission
 from optml_queue.trial import TrialResult, TrialState, digest
 from tests.contracts import trial_model
@@ -30,6 +31,7 @@ from tests.contracts.trial_model import (
     PUBLISHED,
     QUEUED,
     RUNNING,
+    STOPPED,
     StoreModel,
     TrialModel,
 )
@@ -173,6 +175,11 @@ class TrialsLife(RuleBasedStateMachine):
         self.model = self.model.resume()
         assert self.store.resume(X) == self.model.state
 
+    @rule()
+    def stop(self) -> None:
+        self.model = self.model.stop()
+        assert self.store.stop(X, "enough for today") == self.model.state
+
     @rule(sure=st.sampled_from([False, False, True]))
     def cancel(self, sure: bool) -> None:
         if sure:
@@ -188,7 +195,11 @@ class TrialsLife(RuleBasedStateMachine):
     def retry(self, n: int, often: int) -> None:
         for _ in range(often):
             reopened, self.model = self.model.retry(n)
-            assert self.store.retry(X, [n]) == reopened
+            if reopened < 0:
+                with pytest.raises(InputError, match="ending"):
+                    self.store.retry(X, [n])
+            else:
+                assert self.store.retry(X, [n]) == reopened
 
     @rule()
     def rest(self) -> None:
@@ -205,7 +216,9 @@ class TrialsLife(RuleBasedStateMachine):
         assert (found.state, found.ending) == (self.model.state, self.model.ending)
         tally = Counter(trial.state for trial in self.model.trials)
         assert {state: number for state, number in found.counts.items() if number} == tally
-        assert found.is_over == (not any(trial.is_live for trial in self.model.trials))
+        assert found.is_over == self.model.is_over
+        assert found.is_over or any(trial.is_live for trial in self.model.trials)
+        assert not found.is_over or found.state == STOPPED or not any(trial.is_live for trial in self.model.trials)
         assert (X in self.store.active()) == (not found.is_over)
 
     @invariant()

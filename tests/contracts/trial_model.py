@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 QUEUED, RUNNING, COMPLETE, FAILED, CANCELLED = "queued", "running", "complete", "failed", "cancelled"
+STOPPED = "stopped"  # of an experiment: its queued trials wait
 LIVE = (QUEUED, RUNNING)
 FRESH, DUE, RESTING, PUBLISHED = "fresh", "due", "resting", "published"
 RETRIED = ("lost",)  # reasons after which a trial is tried again
@@ -45,7 +46,12 @@ class StoreModel(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        return self.state in (COMPLETE, FAILED, CANCELLED)
+        return self.state in (COMPLETE, FAILED, CANCELLED, STOPPED)
+
+    @property
+    def is_cancelling(self) -> bool:
+        """Whether running trials are told to end, and queued ones are cancelled."""
+        return self.ending not in ("", STOPPED)
 
     @property
     def may_run(self) -> bool:
@@ -77,7 +83,7 @@ class StoreModel(NamedTuple):
 
     def drain(self) -> tuple[int, StoreModel]:
         model, drained = self, 0
-        if self.ending:
+        if self.is_cancelling:
             for n, trial in enumerate(self.trials):
                 if trial.state == QUEUED:
                     model, drained = model._conclude(n, CANCELLED), drained + 1
@@ -104,15 +110,13 @@ class StoreModel(NamedTuple):
         trial = self.trials[n]
         if trial.generation != generation:
             return "stale message", self
-        if self.ending:
+        if self.is_cancelling:
             return self.ending, self
-        if self.state != RUNNING:
-            return self.state, self if trial.place == RESTING else self._with(n, place=DUE)
+        if self.ending or self.state != RUNNING:
+            return self.ending or self.state, self if trial.place == RESTING else self._with(n, place=DUE)
         if trial.place == RESTING:
             return "waits before its next attempt", self
-        return "run", self._with(
-            n, state=RUNNING, place="", token=token, is_leased=True, order="", attempts=trial.attempts + 1
-        )
+        return "run", self._with(n, state=RUNNING, place="", token=token, is_leased=True, attempts=trial.attempts + 1)
 
     def beat(self, n: int, token: str) -> tuple[str, StoreModel]:
         if not self._runs_as(n, token):
@@ -124,7 +128,7 @@ class StoreModel(NamedTuple):
 
     def told(self, n: int) -> str:
         """The order that the running attempt of a trial hears."""
-        return "cancel" if self.ending else self.trials[n].order or "ok"
+        return "cancel" if self.is_cancelling else self.trials[n].order or "ok"
 
     def release(self, n: int, token: str, reason: str, *, failed: bool, rests: bool = False) -> tuple[str, StoreModel]:
         if not self._runs_as(n, token):
@@ -163,10 +167,18 @@ class StoreModel(NamedTuple):
         return self if self.is_over or self.ending else self._replace(state="paused")
 
     def resume(self) -> StoreModel:
+        if STOPPED in (self.state, self.ending):
+            return self._replace(state=RUNNING, ending="")._settled()
         return self if self.is_over or self.ending else self._replace(state=RUNNING)
 
-    def cancel(self) -> StoreModel:
+    def stop(self) -> StoreModel:
+        """Nothing more begins, and the experiment is over when what runs has ended."""
         if self.is_over or self.ending:
+            return self
+        return self._replace(state=RUNNING, ending=STOPPED)._settled()
+
+    def cancel(self) -> StoreModel:
+        if self.is_over or self.is_cancelling:
             return self
         return self._replace(state=RUNNING, ending=CANCELLED)._settled()
 
@@ -179,6 +191,9 @@ class StoreModel(NamedTuple):
         return "refused", self
 
     def retry(self, n: int) -> tuple[int, StoreModel]:
+        """-1 while the experiment is ending."""
+        if self.ending and not self.is_over and self.trials[n].state in (FAILED, CANCELLED):
+            return -1, self
         if self.trials[n].state not in (FAILED, CANCELLED):
             return 0, self
         trial = self.trials[n]
@@ -205,7 +220,7 @@ class StoreModel(NamedTuple):
     def _end_attempt(self, n: int, reason: str, *, failed: bool, rests: bool) -> StoreModel:
         trial = self.trials[n]
         model = self._with(n, fruitless=trial.fruitless + 1)
-        if self.ending or reason == CANCELLED or trial.order == "cancel":
+        if self.is_cancelling or reason == CANCELLED or trial.order == "cancel":
             return model._conclude(n, CANCELLED)
         failures, releases = trial.failures + failed, trial.releases + (not failed)
         if failed and (failures >= self.max_attempts or reason not in RETRIED):
@@ -218,9 +233,10 @@ class StoreModel(NamedTuple):
             place=RESTING if rests else DUE,
             token="",
             is_leased=False,
+            order=trial.order if trial.order == "stop" else "",
             failures=failures,
             releases=releases,
-        )
+        )._settled()
 
     def _conclude(self, n: int, state: str) -> StoreModel:
         trial = self.trials[n]
@@ -228,8 +244,12 @@ class StoreModel(NamedTuple):
         return self._put(n, ended)._settled()
 
     def _settled(self) -> StoreModel:
-        if self.is_over or any(trial.is_live for trial in self.trials):
+        if self.is_over or any(trial.state == RUNNING for trial in self.trials):
             return self
+        if any(trial.is_live for trial in self.trials):
+            return self._replace(state=STOPPED) if self.ending == STOPPED else self
+        if self.ending == STOPPED:  # the last trials that ran were the last there were
+            return self._replace(ending="")._settled()
         complete = any(trial.state == COMPLETE for trial in self.trials)
         return self._replace(state=self.ending or (COMPLETE if complete else FAILED))
 

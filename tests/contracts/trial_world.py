@@ -73,9 +73,9 @@ def recovery(world: World) -> Iterator[Step]:
         yield _wrote("recover", world, world.store.recover()[1])
     if world.store.claimable():
         yield Step("publish", "", _queued(_claimed(world), world.sequence[0] + 1))
-    if world.store.ending and trial.state == QUEUED:
+    if world.store.is_cancelling and trial.state == QUEUED:
         yield _wrote("drain", world, world.store.drain()[1])
-    if world.store.state == "paused":
+    if world.store.state == "paused" or "stopped" in (world.store.state, world.store.ending):
         yield _wrote("resume", world, world.store.resume())
     if trial.state == RUNNING and not trial.is_leased:
         yield _wrote("expire", world, world.store.expire()[1])
@@ -178,13 +178,14 @@ def _steering(world: World) -> Iterator[Step]:
     for name, after in (
         ("cancel", store.cancel()),
         ("pause", store.pause()),
+        ("stop", store.stop()),
         ("order to cancel", store.order(0, "cancel")[1]),
     ):
         if after != store:
             yield _wrote(name, world, after)
     if store.trials[0].ended < 2:
         reopened, after = store.retry(0)
-        if reopened:
+        if reopened > 0:
             yield _wrote("retry", world, after)
 
 

@@ -19,6 +19,7 @@ from tests.faults.verdict import QUEUE, assert_queue_empties, assert_undisturbed
 from tests.faulty_proxy import faulty_proxy
 from tests.moto_server import aws_settings, moto_server
 from tests.processes import children_of
+from tests.sqs_installation import SqsQueue, sqs_installation
 from tests.valkey_server import ValkeyServer, valkey_server
 
 pytestmark = pytest.mark.faults
@@ -133,6 +134,33 @@ def test_messages_that_all_come_twice_run_once(workers: Cluster, broker: redis.R
     assert_queue_empties(workers, broker)
 
 
+@pytest.fixture(scope="module")
+def sqs_environment() -> Iterator[dict[str, str]]:
+    with sqs_installation(**TIMES) as environment:
+        yield environment
+
+
+@pytest.mark.parametrize("fault", ["deleted", "twice"])
+def test_messages_on_sqs_that_vanish_or_come_twice_change_nothing(
+    sqs_environment: dict[str, str], tmp_path: Path, fault: str
+) -> None:
+    queue = SqsQueue(sqs_environment)
+    with cluster(sqs_environment, tmp_path) as workers:
+        serial = serial_results(workers.spec(grid(50)))
+        with workers.kept_busy():
+            experiment = workers.submit(grid(50))
+            workers.until(lambda: queue.waiting() == 50, "messages")
+            if fault == "deleted":
+                queue.purge()
+            else:
+                queue.put(*queue.bodies(50))
+        found = assert_undisturbed(workers, experiment, serial)
+        assert {trial.attempts for trial in workers.trials(experiment)} == {1}
+        if fault == "deleted":
+            assert 50 <= found.recovered <= 55
+        workers.until(lambda: queue.waiting() + queue.in_hand() == 0, "empty queue")
+
+
 def test_a_killed_supervisor_and_then_all_its_processes_lose_nothing(other_url: str, tmp_path: Path) -> None:
     with cluster({"OPTML_BROKER_URL": other_url, **TIMES}, tmp_path) as workers:
         serial = serial_results(workers.spec(grid(100)))
@@ -162,15 +190,21 @@ def test_an_archive_that_fails_delays_nothing_but_itself(
             workers.until(lambda: "access denied" in workers.log.read_text(), "refusal")
             found = workers.end(experiment)
             assert found.archived < found.finished == 60
-            proxy.status, proxy.refused = 500, 0
-            workers.until(lambda: proxy.refused >= 2, "failing archive")
+            for status in (404, 500):
+                proxy.status, proxy.refused = status, 0
+                workers.until(lambda: proxy.refused >= 2, "failing archive")
+            assert "there is no such bucket" in workers.log.read_text()
             proxy.status = None
+            beside = workers.submit(grid(10, "  sleep_s: {value: 0.3}"))
+            proxy.is_slow = True
+            workers.until(lambda: proxy.held > 0, "archive that does not answer")
+            found = workers.end(beside, limit_s=10)
+            assert found.finished == 10
+            proxy.is_slow = False
             assert_undisturbed(workers, experiment, serial)
+            assert_undisturbed(workers, beside, serial_results(workers.spec(grid(10))))
 
 
-# Opt-in as long as it is not steady: now and then a worker's main process ends here, and the supervisor replaces it.
-# No trial is lost then; that is what the tests above hold.
-@pytest.mark.soak
 def test_a_worker_outlives_its_child_and_then_its_server(tmp_path: Path) -> None:
     with valkey_server() as server, cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path) as workers:
         serial = serial_results(workers.spec(grid(16)))

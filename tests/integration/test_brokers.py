@@ -15,7 +15,7 @@ from celery import Celery
 from kombu.connection import Connection
 
 from optml_queue.archive import open_archive
-from optml_queue.broker import check_broker, open_visibility, queue_name
+from optml_queue.broker import SqsVisibility, check_broker, queue_name
 from optml_queue.errors import UnreachableError
 from optml_queue.publish import Publisher
 from optml_queue.results import ArchiveSource
@@ -153,7 +153,9 @@ def test_a_batch_larger_than_any_broker_takes_at_once_arrives_whole(installation
     publisher.close()
 
 
-def test_only_a_message_neither_acknowledged_nor_extended_comes_again(installation: Installation) -> None:
+def test_sqs_delivers_again_only_what_was_neither_acknowledged_nor_extended(installation: Installation) -> None:
+    if not installation.settings.broker.is_sqs:
+        return  # see the next test
     app = installation.app
     publisher = Publisher(app)
     consumer = Consumer(app, "again")
@@ -163,7 +165,7 @@ def test_only_a_message_neither_acknowledged_nor_extended_comes_again(installati
     assert sorted(first) == list(range(count))
     for number in range(extended_when_acknowledged, count):
         first[number].ack()
-    visibility = open_visibility(installation.settings.broker)
+    visibility = SqsVisibility(installation.settings.broker)
     visibility.extend([first[extended_when_acknowledged]])
     deadline = time.monotonic() + 20
 
@@ -179,6 +181,22 @@ def test_only_a_message_neither_acknowledged_nor_extended_comes_again(installati
     assert came_again() == {left_alone}
     consumer.close()
     publisher.close()
+
+
+def test_redis_keeps_nothing_of_a_message_that_was_delivered() -> None:
+    with valkey_server() as server, server.client() as client:
+        app = Application(read_settings({"OPTML_BROKER_URL": server.url}))
+        publisher = Publisher(app)
+        consumer = Consumer(app, "once")
+        publisher.publish([publication(number, "once") for number in range(3)])
+        acknowledged, refused, _in_hand = consumer.take(3)
+        assert not [key for key in client.scan_iter() if not key.startswith("_kombu.binding")]
+        acknowledged.ack()
+        refused.reject(requeue=True)
+        # The store publishes again what is lost with its worker: nothing is put back, and nothing dumped to a file.
+        consumer.close()
+        assert client.llen("optml-once") == 1
+        publisher.close()
 
 
 def test_a_running_broker_passes_the_check(installation: Installation) -> None:

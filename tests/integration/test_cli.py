@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -249,12 +250,64 @@ def test_an_interrupt_pauses_and_resume_goes_on(folder: Path) -> None:
         assert [row["attempts"] for row in csv.DictReader(file)] == ["1"] * 8
 
 
+def test_only_the_archive_is_left_and_it_goes_on_with_more(folder: Path) -> None:
+    first = json.loads(optml(folder, "small.yaml", "--id", "kept", "--json", "--workers", "1").stdout)
+    before = json.loads(optml(folder, "trials", "kept", "--json").stdout)
+    assert has_ended(folder)
+    shutil.rmtree(folder / "optml-results" / ".store")
+    again = optml(folder, "resume", "kept", "--json", "--workers", "1")
+    assert "bringing it back from the archive" in again.stderr
+    assert json.loads(again.stdout)["counts"] == first["counts"]
+    assert json.loads(optml(folder, "trials", "kept", "--json").stdout) == before
+    assert "nothing to add" in optml(folder, "extend", "kept", "small.yaml", "--workers", "1", code=2).stderr
+    assert "by what?" in optml(folder, "extend", "kept", code=2).stderr
+    wrong = ("extend", "kept", "--set", "method=random", "--workers", "1")
+    assert "method: is 'grid', not 'random'" in optml(folder, *wrong, code=2).stderr
+    more = optml(folder, "extend", "kept", "--set", "seeds=[0,1]", "--json", "--workers", "1")
+    assert "kept goes on: 8 trials, 4 of them there" in more.stderr
+    assert sum(json.loads(more.stdout)["counts"].values()) == 8
+    trials = json.loads(optml(folder, "trials", "kept", "--json").stdout)
+    assert trials[:4] == before
+    assert [trial["seed"] for trial in trials] == [0] * 4 + [1] * 4
+    report = json.loads(optml(folder, "status", "kept", "--report", "--json").stdout)["report"]
+    assert (report["attempts"], report["attempts_after_the_first"], report["recoveries"]["count"]) == (8, 0, 0)
+
+
+def test_a_paused_and_then_stopped_experiment_goes_on(folder: Path) -> None:
+    optml(folder, "slow.yaml", "--id", "slow", "--detach", "--workers", "1")
+    assert "paused" in optml(folder, "pause", "slow", "--reason", "lunch").stdout
+    assert "paused (lunch)" in optml(folder, "status", "slow").stdout
+    optml(folder, "resume", "slow", "--detach")
+    told = json.loads(optml(folder, "stop", "slow", "--reason", "enough", "--json").stdout)
+    assert "stopped" in (told["state"], told["ending"])
+    record = status(folder / "optml-results")
+    assert record is not None
+    with closing(Store.from_url(record.url)) as store:
+        wait_until(lambda: store.experiment("slow").is_over, LIMIT_S, "the end of what ran")
+        stopped = store.experiment("slow")
+    assert (stopped.state, stopped.reason) == ("stopped", "enough")
+    assert stopped.counts[TrialState.QUEUED] > 0 == stopped.counts[TrialState.CANCELLED]
+    assert "was stopped already" in optml(folder, "pause", "slow").stdout
+    # Submitting it again under its id is another way to go on.
+    ended = json.loads(optml(folder, "slow.yaml", "--id", "slow", "--json").stdout)
+    assert (ended["state"], ended["counts"]["complete"]) == ("complete", 8)
+
+
 def test_what_fails_everywhere_ends_soon_with_its_error(served: Path) -> None:
     done = optml(served, "hopeless.yaml", code=1)
     assert "filter_size 3000 is too long" in done.stdout
     trials = json.loads(optml(served, "trials", "--json").stdout)
     assert sum(each["state"] == "failed" for each in trials) <= 8
     assert "driver.py" in optml(served, "logs", "latest", "0").stdout
+    dead = optml(served, "trials", "latest", "--state", "failed")
+    assert "filter_size 3000 is too long" in dead.stdout
+    assert re.search(r"To run them again: optml retry hopeless-\w+ --failed", dead.stderr)
+    assert (
+        "Traceback"
+        in json.loads(optml(served, "trials", "--state", "failed", "--json").stdout)[0]["failed_attempts"][0][
+            "traceback"
+        ]
+    )
     again = optml(served, "retry", "latest", "0", code=1)
     assert "1 trial of hopeless" in again.stderr
     assert json.loads(optml(served, "logs", "latest", "0", "--json").stdout)["attempts"][-1]["attempt"] == 2

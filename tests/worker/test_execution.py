@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 from optml_queue.archive import open_archive, program
-from optml_queue.driver import ActiveTrial
+from optml_queue.driver import ActiveTrial, Order
 from optml_queue.errors import ArchiveError, AttemptFailedError
 from optml_queue.settings import Settings, read_settings
 from optml_queue.spec import Algorithm, Program, Spec, parse_spec
+from optml_queue.store import Assignment
 from optml_queue.trial import Reason, TrialState
-from optml_queue.worker.execution import Execution
+from optml_queue.worker.execution import Attempt, Execution
+from optml_queue.worker.message import TrialCall
 
 PROGRAM = """
 name: own
@@ -103,6 +105,50 @@ def test_algorithms_of_the_package_run_everywhere(tmp_path: Path) -> None:
 def test_commands_run_too(tmp_path: Path) -> None:
     spec = parse_spec(COMMAND, "own.yaml", tmp_path)
     assert execution(tmp_path, spec).train(trial(), "own-abcde").metrics == {"loss": 0.5}
+
+
+class Told(OneSpec):
+    """A store that runs one attempt, and remembers what it was told."""
+
+    def __init__(self, spec: Spec) -> None:
+        super().__init__(spec)
+        self.told: list[str] = []
+
+    def checkpoint(self, _experiment: str, _number: int, _token: str, key: str) -> Order:
+        self.told.append(key)
+        return Order.OK
+
+    def release(self, *_: Any, error: str, failed: bool, **_more: Any) -> str:
+        self.told.append(f"released, failed={failed}: {error}")
+        return "queued"
+
+    def finish(self, *_: Any) -> str:
+        self.told.append("finished")
+        return "accepted"
+
+
+def attempt_on_a_worker_that_ends(folder: Path, call: str, archive: str = "archive") -> list[str]:
+    """What the store is told by a program that makes this call and returns."""
+    (folder / "own.py").write_text(f"def train(trial):\n    {call}\n    return {{'loss': 0.5}}")
+    store: Any = Told(parse_spec(PROGRAM, "own.yaml", folder))
+    settings = settings_of(folder).model_copy(update={"archive_url": str(folder / archive)})
+    run = Execution(settings, store, None, None)
+    run.ending.begin()
+    Attempt(run, TrialCall("own-abcde", 0, {"rate": 0.5}, 1), "token", Assignment(1, {"rate": 0.5}, 0)).run()
+    return list(store.told)
+
+
+@pytest.mark.parametrize("call", ["trial.checkpoint_if_due(lambda: {'step': 1})", "trial.checkpoint({'step': 1})"])
+def test_a_worker_that_ends_hands_on_whoever_kept_a_checkpoint(tmp_path: Path, call: str) -> None:
+    told = attempt_on_a_worker_that_ends(tmp_path, call)
+    assert told == ["own-abcde/checkpoints/0/1-1.npz", "released, failed=False: the worker was told to end"]
+
+
+def test_whoever_offers_none_or_could_not_keep_it_may_finish(tmp_path: Path) -> None:
+    assert attempt_on_a_worker_that_ends(tmp_path, "trial.should_stop()") == ["finished"]
+    (tmp_path / "refusing").touch()
+    call = "trial.checkpoint_if_due(lambda: {'step': 1})"
+    assert attempt_on_a_worker_that_ends(tmp_path, call, archive="refusing") == ["finished"]
 
 
 def test_an_algorithm_is_prepared_once_for_an_experiment_and_may_fail_to(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from optml_queue.worker.memory import OomWatch, oom_kills
-from optml_queue.worker.workspace import Workspace, clear_all, sweep
+from optml_queue.worker.workspace import Workspace, clear_all, matching, sweep
 
 CHILD = """
 import os, subprocess, sys, time
@@ -106,3 +110,18 @@ def test_the_kernels_counter_is_read(tmp_path: Path) -> None:
     watch.look()
     assert not watch.has_grown()
     assert oom_kills([tmp_path / "absent"]) == 0
+
+
+def test_folders_that_vanish_while_one_looks_are_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        (tmp_path / name / "1-2").mkdir(parents=True)
+    scandir = os.scandir
+
+    def look(path: Any) -> Any:
+        # Another worker sweeps at the same time, and is quicker.
+        if str(path).endswith("a"):
+            shutil.rmtree(tmp_path / "a", ignore_errors=True)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", look)
+    assert list(matching(tmp_path, "*/*-*")) == [tmp_path / "b" / "1-2"]

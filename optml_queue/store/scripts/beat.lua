@@ -7,7 +7,4 @@ end
 if tonumber(ARGV[3]) > 0 then
   redis.call('ZADD', LEASES, 'XX', now_ms() + tonumber(ARGV[3]), lease_of(x, n))
 end
-if redis.call('HEXISTS', x, 'ending') == 1 then
-  return 'cancel'
-end
-return t[3] or 'ok'
+return order_of(x, t[3])

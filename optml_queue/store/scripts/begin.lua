@@ -3,6 +3,11 @@
 local x, n, token = KEYS[1], ARGV[1], ARGV[4]
 local key = x .. ':t:' .. n
 
+local function declined(why)
+  note(x, 'declined:' .. why)
+  return { 'declined', why }
+end
+
 local function answer()
   local t = redis.call('HMGET', key, 'a', 'p', 'seed', 'c')
   return { 'run', tonumber(t[1]), t[2], t[3], t[4] or '' }
@@ -10,7 +15,10 @@ end
 
 local state = redis.call('HGET', key, 's')
 if not state then
-  return { 'declined', redis.call('HEXISTS', bucket_of(x, n), n) == 1 and 'already finished' or 'unknown trial' }
+  if redis.call('HEXISTS', bucket_of(x, n), n) == 1 then
+    return declined('already finished')
+  end
+  return { 'declined', 'unknown trial' } -- not noted: there may be no such experiment
 end
 if state == 'running' then
   if redis.call('HGET', key, 'tok') == token then
@@ -18,33 +26,33 @@ if state == 'running' then
   end
   local lease = redis.call('ZSCORE', LEASES, lease_of(x, n))
   if lease and tonumber(lease) > now_ms() then
-    return { 'declined', 'running elsewhere' }
+    return declined('running elsewhere')
   end
   if lose(x, n) ~= 'queued' then
-    return { 'declined', 'out of attempts' }
+    return declined('out of attempts')
   end
 end
 local t = redis.call('HMGET', key, 'g', 'd', 'q')
 if t[1] ~= ARGV[2] then
-  return { 'declined', 'stale message' }
+  return declined('stale message')
 end
 if t[2] ~= ARGV[3] then
-  return { 'declined', 'other parameters than the store has' }
+  return declined('other parameters than the store has')
 end
 local facts = redis.call('HMGET', x, 'state', 'ending', 'class')
 local now = now_ms()
-if facts[2] then
-  return { 'declined', facts[2] }
+if facts[2] and facts[2] ~= 'stopped' then
+  return declined(facts[2])
 end
-if facts[1] ~= 'running' then
+if facts[2] or facts[1] ~= 'running' then
   -- Counts as unpublished again: `resume` publishes it anew. NX: a back-off goes on.
   redis.call('ZREM', x .. ':published', n)
   redis.call('ZADD', x .. ':due', 'NX', now, n)
-  return { 'declined', facts[1] }
+  return declined(facts[2] or facts[1])
 end
 local due = redis.call('ZSCORE', x .. ':due', n)
 if due and tonumber(due) > now then
-  return { 'declined', 'waits before its next attempt' }
+  return declined('waits before its next attempt')
 end
 local sequence = redis.call('ZSCORE', x .. ':published', n)
 if sequence then
@@ -55,8 +63,9 @@ if sequence then
 end
 redis.call('ZREM', x .. ':published', n)
 redis.call('ZREM', x .. ':due', n)
-redis.call('HINCRBY', key, 'a', 1)
-redis.call('HDEL', key, 'o')
+if redis.call('HINCRBY', key, 'a', 1) > 1 then
+  note_another_attempt(x, key, now)
+end
 redis.call('HSET', key, 's', 'running', 'tok', token, 'w', ARGV[5], 'b', int(now))
 redis.call('ZADD', x .. ':running', now, n)
 redis.call('ZADD', LEASES, now + tonumber(ARGV[6]), lease_of(x, n))

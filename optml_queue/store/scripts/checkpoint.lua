@@ -7,7 +7,4 @@ if t[1] ~= 'running' or t[2] ~= ARGV[2] then
   return 'abort'
 end
 redis.call('HSET', key, 'c', ARGV[3], 'r', 0)
-if redis.call('HEXISTS', x, 'ending') == 1 then
-  return 'cancel'
-end
-return t[3] or 'ok'
+return order_of(x, t[3])

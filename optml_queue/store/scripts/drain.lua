@@ -1,7 +1,8 @@
--- KEYS: x. ARGV: most. Cancels queued trials of an experiment that is ending. Returns how many.
+-- KEYS: x. ARGV: most. Cancels queued trials of an experiment that is ending; one that is stopped keeps them.
+-- Returns how many.
 local x = KEYS[1]
 local facts = redis.call('HMGET', x, 'ending', 'reason')
-if not facts[1] then
+if not facts[1] or facts[1] == 'stopped' then
   return 0
 end
 local most = tonumber(ARGV[1])

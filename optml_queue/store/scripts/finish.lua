@@ -3,12 +3,20 @@
 local x, n = KEYS[1], ARGV[1]
 local t = redis.call('HMGET', x .. ':t:' .. n, 's', 'tok', 'a')
 if not t[1] then
-  return redis.call('HEXISTS', bucket_of(x, n), n) == 1 and 'duplicate' or 'refused'
+  if redis.call('HEXISTS', bucket_of(x, n), n) == 1 then
+    note(x, 'duplicate results')
+    return 'duplicate'
+  end
+  return 'refused'
 end
 if t[1] == 'running' and t[2] ~= ARGV[2] then
+  note(x, 'refused results')
   return 'refused'
 end
 -- A queued trial has no living attempt: a late finisher whose lease ran out still brings the one result there is.
+if t[1] == 'queued' then
+  note(x, 'late results')
+end
 if t[3] == '0' then
   redis.call('HSET', x .. ':t:' .. n, 'a', 1) -- its begin was in a last second that the server lost
 end

@@ -1,9 +1,9 @@
 -- What the scripts share. `x` is an experiment's key ("optml:x:<id>", a hash of its facts and counters), `n` a trial's number as text.
 --
---   <x>                 hash    facts, counters "n:<state>", next, end, exhausted, ending …
+--   <x>                 hash    facts, counters "n:<state>" and "e:<event>", next, end, exhausted, ending …
 --   <x>:t:<n>           hash    a live trial: s state, p params, d digest, seed, g generation (the sequence number of its last message), a attempt, f failures, r releases,
 --                               tok token, w worker, q queued, pub published, b begun (times in ms), o order,
---                               c key of the last checkpoint
+--                               c key of the last checkpoint, l since when it is lost (ms)
 --   <x>:fresh           list    reserved, never published
 --   <x>:due             zset    to be published again; score: not before (ms)
 --   <x>:published       zset    published and not begun; score: sequence number within the resource class
@@ -14,6 +14,8 @@
 --   <x>:rank            zset    complete trials, best first
 --   <x>:in:<state>      zset    finished trials of every other state, by number
 --   <x>:attempts:<n>    list    attempts that ended without a result
+--   <x>:checkpoints     hash    failed or cancelled trial -> key of its last checkpoint, from where a retry goes on
+--   <x>:recoveries      list    times (ms) from the loss of an attempt to the begin of the next, the last ones
 --   optml:leases        zset    "<id>|<n>"; score: end of the lease (ms)
 --   optml:active        zset    experiments that are not over
 --   optml:wanted        zset    experiments that wait for `advance`
@@ -24,6 +26,7 @@ local ROOT = 'optml'
 local LEASES, ACTIVE, WANTED = ROOT .. ':leases', ROOT .. ':active', ROOT .. ':wanted'
 local RELEASES_MAX = 20     -- hand-backs without a new checkpoint before a trial is taken for a hot potato
 local FAILURES_AT_START = 5 -- failures with no result at all before an experiment is given up
+local RECOVERIES_MAX = 10000
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -54,6 +57,11 @@ local function count(x, state, change)
   return redis.call('HINCRBY', x, 'n:' .. state, change)
 end
 
+-- Count something out of the ordinary, for the report on an experiment.
+local function note(x, event)
+  redis.call('HINCRBY', x, 'e:' .. event, 1)
+end
+
 local function want(x)
   redis.call('ZADD', WANTED, 'NX', now_ms(), id_of(x))
 end
@@ -79,16 +87,41 @@ local function want_if_low(x)
   end
 end
 
--- End an experiment none of whose trials is alive and that has no more to reserve.
+-- What a running attempt with the order `own` (or none) is told. A stopped experiment lets its attempts finish.
+local function order_of(x, own)
+  local ending = redis.call('HGET', x, 'ending')
+  if ending and ending ~= 'stopped' then
+    return 'cancel'
+  end
+  return own or 'ok'
+end
+
+-- Go on with an experiment that was over, or ending.
+local function open_again(x)
+  redis.call('HDEL', x, 'finished_at')
+  redis.call('HSET', x, 'state', 'running', 'reason', '', 'consolidated', '-1')
+  redis.call('ZADD', ACTIVE, 'NX', now_ms(), id_of(x))
+  want(x)
+end
+
+-- End an experiment none of whose trials is alive and that has no more to reserve; a stopped one ends when none runs.
 local function settle(x)
   local facts = redis.call('HMGET', x, 'state', 'ending', 'exhausted', 'n:queued', 'n:running', 'n:complete')
   if facts[1] ~= 'running' and facts[1] ~= 'paused' then
     return false
   end
-  if tonumber(facts[4] or '0') + tonumber(facts[5] or '0') > 0 or not (facts[2] or facts[3] == '1') then
+  local queued, ending = tonumber(facts[4] or '0'), facts[2]
+  local is_stopped = ending == 'stopped' and (queued > 0 or facts[3] ~= '1')
+  if tonumber(facts[5] or '0') > 0 or not (is_stopped or (queued == 0 and (ending or facts[3] == '1'))) then
     return false
   end
-  local state = facts[2] or 'complete'
+  local state = ending or 'complete'
+  if state == 'stopped' and not is_stopped then
+    -- The last trials that ran were the last there were.
+    state = 'complete'
+    redis.call('HDEL', x, 'ending')
+    redis.call('HSET', x, 'reason', '')
+  end
   if state == 'complete' and tonumber(facts[6] or '0') == 0 then
     state = 'failed'
     redis.call('HSET', x, 'reason', 'no trial completed')
@@ -128,10 +161,22 @@ local function rank_of(x, metrics)
   return string.format('%.17g', facts[2] == 'maximize' and -value or value)
 end
 
+-- Put a finished trial where it is found by its state.
+local function place(x, n, state, metrics)
+  if state ~= 'complete' then
+    redis.call('ZADD', x .. ':in:' .. state, n, n)
+    return
+  end
+  local rank = rank_of(x, metrics)
+  if rank then
+    redis.call('ZADD', x .. ':rank', rank, n)
+  end
+end
+
 -- A trial reaches a terminal state: its live record becomes a finished one. `metrics`, `reason` and `error` are JSON.
 local function conclude(x, n, state, metrics, reason, error)
   local key = x .. ':t:' .. n
-  local t = redis.call('HMGET', key, 's', 'seed', 'p', 'a', 'w', 'q', 'b')
+  local t = redis.call('HMGET', key, 's', 'seed', 'p', 'a', 'w', 'q', 'b', 'c')
   local now = now_ms()
   local begun = (t[7] and t[7] ~= '') and t[7] or 'null'
   local record = table.concat({
@@ -151,13 +196,9 @@ local function conclude(x, n, state, metrics, reason, error)
   count(x, t[1], -1)
   count(x, state, 1)
   redis.call('RPUSH', x .. ':log', n)
-  if state == 'complete' then
-    local rank = rank_of(x, metrics)
-    if rank then
-      redis.call('ZADD', x .. ':rank', rank, n)
-    end
-  else
-    redis.call('ZADD', x .. ':in:' .. state, n, n)
+  place(x, n, state, metrics)
+  if t[8] and (state == 'failed' or state == 'cancelled') then
+    redis.call('HSET', x .. ':checkpoints', n, t[8])
   end
   if state == 'failed' then
     give_up_if_hopeless(x)
@@ -167,16 +208,32 @@ local function conclude(x, n, state, metrics, reason, error)
   end
 end
 
--- The running attempt of a trial ended without a result; `error`, `traceback` and `output` are JSON. Returns the state the trial is in now.
+-- How long (ms) a trial waits after its failure number `failures`: the back-off doubled with each, between half of it and all
+-- of it. Which part is a matter of the trial and the failure, so that trials that failed together do not come back together.
+local function back_off_ms(x, n, failures, reason)
+  if reason == 'lost' then
+    return 0 -- no fault of the trial
+  end
+  local policy = redis.call('HMGET', x, 'backoff_ms', 'max_backoff_ms')
+  local longest = math.min(tonumber(policy[1] or '0') * 2 ^ (failures - 1), tonumber(policy[2] or '0'))
+  local chance = tonumber(string.sub(redis.sha1hex(id_of(x) .. '|' .. n .. '|' .. failures), 1, 8), 16) / 0x100000000
+  return math.floor(longest * (0.5 + chance / 2))
+end
+
+-- The running attempt of a trial ended without a result; `error`, `traceback` and `output` are JSON; `delay_ms` nil means as the
+-- experiment's policy has it. Returns the state the trial is in now.
 local function end_attempt(x, n, reason, failed, error, traceback, delay_ms, output)
   local key = x .. ':t:' .. n
   local t = redis.call('HMGET', key, 'a', 'w', 'b', 'f', 'r', 'o')
   local facts = redis.call('HMGET', x, 'max_attempts', 'retry_on', 'ending')
   local now = now_ms()
+  local is_lost = failed and reason == 'lost'
+  local lost_at = is_lost and math.min(now, tonumber(redis.call('ZSCORE', LEASES, lease_of(x, n)) or now))
+  note(x, 'ended:' .. reason)
   redis.call('RPUSH', x .. ':attempts:' .. n, '[' .. table.concat({
     t[1], cjson.encode(t[2] or ''), t[3], int(now), cjson.encode(reason), error, traceback, output
   }, ',') .. ']')
-  if facts[3] or reason == 'cancelled' or t[6] == 'cancel' then
+  if (facts[3] and facts[3] ~= 'stopped') or reason == 'cancelled' or t[6] == 'cancel' then
     conclude(x, n, 'cancelled', '{}', cjson.encode(reason), error)
     return 'cancelled'
   end
@@ -196,16 +253,37 @@ local function end_attempt(x, n, reason, failed, error, traceback, delay_ms, out
     conclude(x, n, 'failed', '{}', cjson.encode(reason), error)
     return 'failed'
   end
+  delay_ms = delay_ms or (failed and back_off_ms(x, n, failures, reason) or 0)
   redis.call('HSET', key, 's', 'queued', 'tok', '', 'f', failures, 'r', releases)
+  if t[6] == 'release' then
+    redis.call('HDEL', key, 'o') -- done; an order to stop is for the next attempt, too
+  end
+  if is_lost then
+    redis.call('HSET', key, 'l', int(lost_at))
+  end
   redis.call('ZREM', x .. ':running', n)
   redis.call('ZREM', LEASES, lease_of(x, n))
   redis.call('ZADD', x .. ':due', now + delay_ms, n)
   count(x, 'running', -1)
   count(x, 'queued', 1)
-  if delay_ms <= 0 then
+  if facts[3] then
+    settle(x)
+  elseif delay_ms <= 0 then
     want(x)
   end
   return 'queued'
+end
+
+-- An attempt after the first begins: count it, and how long it took if the one before was lost.
+local function note_another_attempt(x, key, now)
+  note(x, 'attempts after the first')
+  local lost_at = redis.call('HGET', key, 'l')
+  if lost_at then
+    redis.call('HDEL', key, 'l')
+    if redis.call('RPUSH', x .. ':recoveries', int(now - lost_at)) > RECOVERIES_MAX then
+      redis.call('LPOP', x .. ':recoveries')
+    end
+  end
 end
 
 local function lose(x, n)

@@ -1,4 +1,5 @@
--- KEYS: x. ARGV: number, token, reason, failed (0 or 1), error (JSON), traceback (JSON), delay (ms), output (JSON).
+-- KEYS: x. ARGV: number, token, reason, failed (0 or 1), error (JSON), traceback (JSON), delay (ms; "": as the
+-- experiment's policy has it), output (JSON).
 -- Returns the trial's state now, or 'refused'.
 local x, n = KEYS[1], ARGV[1]
 local t = redis.call('HMGET', x .. ':t:' .. n, 's', 'tok')

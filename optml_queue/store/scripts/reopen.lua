@@ -1,6 +1,11 @@
 -- KEYS: x. ARGV: number, record as it was read, state, params, digest, seed, attempts, … six of each trial after its number.
--- Puts failed and cancelled trials back in line with a fresh count of failures. Returns how many.
+-- Puts failed and cancelled trials back in line with a fresh count of failures; they go on from their last checkpoints.
+-- Returns how many; -1 while the experiment is ending: to reopen a trial now would mean to go on with those that are yet
+-- to be cancelled.
 local x = KEYS[1]
+if redis.call('HEXISTS', x, 'ending') == 1 and redis.call('HEXISTS', x, 'finished_at') == 0 then
+  return -1
+end
 local now = int(now_ms())
 local reopened = 0
 for i = 1, #ARGV, 7 do
@@ -10,6 +15,11 @@ for i = 1, #ARGV, 7 do
     redis.call('ZREM', x .. ':in:' .. state, n)
     redis.call('HSET', x .. ':t:' .. n, 's', 'queued', 'p', ARGV[i + 3], 'd', ARGV[i + 4], 'seed', ARGV[i + 5],
       'g', 0, 'a', ARGV[i + 6], 'f', 0, 'r', 0, 'q', now)
+    local checkpoint = redis.call('HGET', x .. ':checkpoints', n)
+    if checkpoint then
+      redis.call('HSET', x .. ':t:' .. n, 'c', checkpoint)
+      redis.call('HDEL', x .. ':checkpoints', n)
+    end
     redis.call('RPUSH', x .. ':fresh', n)
     count(x, state, -1)
     count(x, 'queued', 1)
@@ -17,14 +27,11 @@ for i = 1, #ARGV, 7 do
   end
 end
 if reopened > 0 then
-  local over = redis.call('HMGET', x, 'state', 'ending')
-  if over[1] == 'cancelled' or over[2] == 'cancelled' then
+  if redis.call('HGET', x, 'state') == 'cancelled' then
     -- Only what was asked for runs again, not the rest of a grid that somebody cancelled.
     redis.call('HSET', x, 'exhausted', '1')
   end
-  redis.call('HDEL', x, 'ending', 'finished_at')
-  redis.call('HSET', x, 'state', 'running', 'reason', '', 'consolidated', '-1')
-  redis.call('ZADD', ACTIVE, 'NX', now_ms(), id_of(x))
-  want(x)
+  redis.call('HDEL', x, 'ending')
+  open_again(x)
 end
 return reopened
