@@ -14,11 +14,17 @@ EDITABLE := $(INSTALL) --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile pyproject.toml - --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header --quiet --upgrade
 
+ENGINE ?= docker
+LIBRARIES ?= deploy/images/cpu.lock
+TAG ?= $(shell git describe --always --dirty)
+REVISION := $(shell git rev-parse HEAD 2>/dev/null)
+IMAGE_OPTIONS = --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(TAG) --build-arg REVISION=$(REVISION)
+
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint types faults soak bench lock clean
+.PHONY: help venv dev demo test lint types faults soak bench images image-locks lock clean
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 venv: $(CORE)  ## .venv with the locked libraries and this package
 
@@ -46,6 +52,21 @@ soak: $(DEV)  ## the long fault runs; SOAK_TRIALS=1000 for shorter ones, SOAK_SE
 
 bench: $(DEV)  ## serial against queued, into benchmarks/results
 	$(BIN)/python benchmarks/serial_vs_queued.py examples/lms-sunspots.yaml --output benchmarks/results
+
+images:  ## both images; BASE_IMAGE=debian@sha256:… (a Debian 12 by its digest), LIBRARIES=…, REGISTRY=…/, TAG=…, ENGINE=docker
+	@case "$(BASE_IMAGE)" in *@sha256:*) ;; *) \
+		echo "name the base by its digest: BASE_IMAGE=debian@sha256:… (docker buildx imagetools inspect debian:bookworm-slim tells it);" >&2; \
+		echo "without a container engine or registry: deploy/images/build.sh" >&2; exit 1;; esac
+	$(ENGINE) build -f Dockerfile.worker $(IMAGE_OPTIONS) --build-arg LIBRARIES=$(LIBRARIES) -t $(REGISTRY)optml-worker:$(TAG) .
+	$(ENGINE) build -f Dockerfile.api $(IMAGE_OPTIONS) -t $(REGISTRY)optml-api:$(TAG) .
+
+image-locks: $(DEV)  ## what images install, chosen anew within requirements.lock
+	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) --extra tensorflow --extra sklearn --extra search \
+		--constraint requirements.lock -o deploy/images/cpu.lock
+	printf 'hatchling>=1.27\neditables\ntensorflow[and-cuda]>=2.20; sys_platform == "linux"\n' | $(COMPILE) --extra tensorflow \
+		--extra sklearn --extra search --constraint deploy/images/cpu.lock -o deploy/images/cuda.lock
+	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) --extra api --extra monitor --extra search \
+		--constraint requirements.lock -o deploy/images/api.lock
 
 lock: $(DEV)  ## choose the newest versions anew
 	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -o requirements.lock

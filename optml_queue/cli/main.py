@@ -23,7 +23,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from optml_queue import __version__
-from optml_queue.cli import control, experiments, logs, run, serving, submit, tokens, workers
+from optml_queue.cli import control, deploy, experiments, logs, run, serving, submit, tokens, workers
 from optml_queue.errors import OptmlError
 
 FAULT = 70
@@ -144,6 +144,10 @@ token_app = _typer(TyperGroup)
 for _name, _verb in tokens.TOKEN_VERBS:
     token_app.command(_name, help=help_text(_verb))(_verb)
 app.add_typer(token_app, name="token", rich_help_panel=SERVE, help="Who may use the API and the page.")
+
+deploy_app = _typer(TyperGroup)
+deploy_app.command("render", help=help_text(deploy.render))(deploy.render)
+app.add_typer(deploy_app, name="deploy", rich_help_panel=SERVE, help="Kubernetes manifests from a few answers.")
 
 submit_app = _typer()
 submit_app.command(cls=Verb, help=help_text(submit.submit))(submit.submit)

@@ -55,6 +55,9 @@ def worker(
             show_default=False,
         ),
     ] = None,
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="Run the control process beside the workers, or not.")
+    ] = True,
     classes: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,6 +81,7 @@ def worker(
 
     Examples
       OPTML_BROKER_URL=redis://host:6379/0 optml worker
+      optml worker --processes 1 --no-control     where optml controller runs elsewhere
       optml worker --processes 4 --class gpu
       optml worker --check
     """
@@ -85,7 +89,7 @@ def worker(
         _check(workers=True)
     from optml_queue.worker.supervisor import supervise
 
-    raise typer.Exit(supervise(processes or cores(), classes or (), level=severity(log_level)))
+    raise typer.Exit(supervise(processes or cores(), classes or (), control=control, level=severity(log_level)))
 
 
 def controller(check: Check = False, log_level: Level = LogLevel.INFO) -> None:
