@@ -70,7 +70,7 @@ image-locks: $(DEV)  ## what images install, chosen anew within requirements.loc
 
 lock: $(DEV)  ## choose the newest versions anew
 	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -o requirements.lock
-	printf 'hatchling>=1.27\neditables\nuv\n' | $(COMPILE) --extra dev --extra monitor --extra sklearn --extra tensorflow \
+	printf 'hatchling>=1.27\neditables\nuv\n' | $(COMPILE) --extra api --extra dev --extra monitor --extra search --extra sklearn --extra tensorflow \
 		--constraint requirements.lock -o requirements-dev.lock
 
 clean:  ## remove all that make, tests and tools made here
