@@ -126,6 +126,9 @@ class Told(OneSpec):
         self.told.append("finished")
         return "accepted"
 
+    def server_run_id(self) -> str:
+        return "the same"
+
 
 def attempt_on_a_worker_that_ends(folder: Path, call: str, archive: str = "archive") -> list[str]:
     """What the store is told by a program that makes this call and returns."""
