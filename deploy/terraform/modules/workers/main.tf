@@ -6,24 +6,30 @@ module "bootstrap" {
   addons_lock = var.addons_lock
   settings = merge(var.node_settings, {
     OPTML_NODE_LABELS = local.labels[each.key]
-    OPTML_NODE_TAINTS = each.value.tainted ? "optml.io/class=${each.key}:NoSchedule" : ""
+    OPTML_NODE_TAINTS = join(",", [for key, value in local.taints[each.key] : "${key}=${value}"])
   })
 }
 
 locals {
-  labels = { for name, class in var.classes : name => "optml.io/class=${name}" }
+  labels = { for name, class in var.classes : name => "optml.dev/class=${name}" }
+
+  # Only workers tolerate these (deploy/k8s): nothing else may fill a machine that can be taken away, or one that is dear.
+  taints = { for name, class in var.classes : name => merge(
+    class.spot ? { "optml.dev/spot" = "true:NoSchedule" } : {},
+    class.gpus > 0 ? { "nvidia.com/gpu" = "true:NoSchedule" } : {},
+  ) }
 
   # What cluster-autoscaler takes a node of an empty group to be like.
   scale_from_zero = { for name, class in var.classes : name => merge(
     {
       "k8s.io/cluster-autoscaler/enabled"                                   = "true"
       "k8s.io/cluster-autoscaler/${var.name}"                               = "owned"
-      "k8s.io/cluster-autoscaler/node-template/label/optml.io/class"        = name
+      "k8s.io/cluster-autoscaler/node-template/label/optml.dev/class"       = name
       "k8s.io/cluster-autoscaler/node-template/resources/cpu"               = tostring(class.cpus)
       "k8s.io/cluster-autoscaler/node-template/resources/memory"            = "${class.memory_gib}Gi"
       "k8s.io/cluster-autoscaler/node-template/resources/ephemeral-storage" = "${class.disk_gib}Gi"
     },
-    class.tainted ? { "k8s.io/cluster-autoscaler/node-template/taint/optml.io/class" = "${name}:NoSchedule" } : {},
+    { for key, value in local.taints[name] : "k8s.io/cluster-autoscaler/node-template/taint/${key}" => value },
     class.gpus > 0 ? { "k8s.io/cluster-autoscaler/node-template/resources/nvidia.com/gpu" = tostring(class.gpus) } : {},
   ) }
 }

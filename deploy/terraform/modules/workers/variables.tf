@@ -20,7 +20,6 @@ variable "classes" {
     on_demand_base = optional(number, 0)
     disk_gib       = optional(number, 50)
     ami_id         = optional(string)
-    tainted        = optional(bool, true)
   }))
 
   validation {

@@ -12,7 +12,7 @@ variables {
   classes = {
     cpu-small = { instance_types = ["c6i.large", "c6a.large", "c7i.large", "c7a.large"], cpus = 2, memory_gib = 4, max_size = 20 }
     gpu       = { instance_types = ["g4dn.xlarge", "g5.xlarge", "g6.xlarge", "gr6.xlarge"], cpus = 4, memory_gib = 16, gpus = 1, max_size = 4, ami_id = "ami-0aaaaaaaaaaaaaaaa" }
-    system    = { instance_types = ["m6i.large", "m6a.large", "m7i.large", "m7a.large"], cpus = 2, memory_gib = 8, min_size = 2, max_size = 4, spot = false, tainted = false }
+    system    = { instance_types = ["m6i.large", "m6a.large", "m7i.large", "m7a.large"], cpus = 2, memory_gib = 8, min_size = 2, max_size = 4, spot = false }
   }
 
   target_group_arns = { system = ["arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/optml/1"] }
@@ -57,8 +57,9 @@ run "spot_is_spread_and_scales_from_zero" {
   assert {
     condition = { for tag in aws_autoscaling_group.workers["gpu"].tag : trimprefix(tag.key, "k8s.io/cluster-autoscaler/") => tag.value } == {
       "enabled"                                   = "true", "optml" = "owned"
-      "node-template/label/optml.io/class"        = "gpu"
-      "node-template/taint/optml.io/class"        = "gpu:NoSchedule"
+      "node-template/label/optml.dev/class"       = "gpu"
+      "node-template/taint/optml.dev/spot"        = "true:NoSchedule"
+      "node-template/taint/nvidia.com/gpu"        = "true:NoSchedule"
       "node-template/resources/cpu"               = "4"
       "node-template/resources/memory"            = "16Gi"
       "node-template/resources/ephemeral-storage" = "50Gi"
@@ -80,8 +81,15 @@ run "spot_is_spread_and_scales_from_zero" {
 
 run "a_node_knows_its_class" {
   assert {
-    condition     = strcontains(module.bootstrap["gpu"].settings_text, "OPTML_NODE_LABELS='optml.io/class=gpu'") && strcontains(module.bootstrap["gpu"].settings_text, "OPTML_NODE_TAINTS='optml.io/class=gpu:NoSchedule'")
-    error_message = "The label and the taint are those that the tags promise."
+    condition     = strcontains(module.bootstrap["gpu"].settings_text, "OPTML_NODE_LABELS='optml.dev/class=gpu'") && strcontains(module.bootstrap["gpu"].settings_text, "OPTML_NODE_TAINTS='nvidia.com/gpu=true:NoSchedule,optml.dev/spot=true:NoSchedule'")
+    error_message = "The label and the taints are those that the tags promise."
+  }
+}
+
+run "the_system_takes_any_pod" {
+  assert {
+    condition     = strcontains(module.bootstrap["system"].settings_text, "OPTML_NODE_TAINTS=''\n")
+    error_message = "Machines on demand have no taint."
   }
 }
 
