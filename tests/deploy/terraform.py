@@ -6,17 +6,18 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import aws_schema
+from tests.deploy import aws_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "deploy" / "terraform"
 # Terraform and the provider's protocol need an older protobuf than the package does: they have an environment apart.
-TOOLS = Path(os.environ.get("OPTML_DEPLOY_VENV", ROOT / ".venv-deploy")) / "bin"
+TOOLS = Path(os.environ.get("DEPLOY_VENV", ROOT / ".venv-deploy")) / "bin"
 CACHE = ROOT / ".cache" / "terraform"
 HERE = Path(__file__).resolve().parent
 LIMIT_S = 100.0
@@ -70,6 +71,11 @@ class Terraform:
         return ""
 
 
+def has_schema() -> bool:
+    """Whether the schema was downloaded before."""
+    return (CACHE / f"aws-{aws_schema.PROVIDER_VERSION}.json").exists()
+
+
 def install(folder: Path) -> Terraform:
     """Terraform with the stub provider as its only source of providers."""
     schema = json.loads(aws_schema.cached_schema(CACHE).read_text())
@@ -90,6 +96,16 @@ def install(folder: Path) -> Terraform:
 def copy(target: Path) -> Path:
     """A copy of `deploy/terraform` that may be initialised, or spoilt."""
     return Path(shutil.copytree(SOURCE, target, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*")))
+
+
+def outputs(terraform: Terraform, module: Path, variables: Mapping[str, object]) -> dict[str, Any]:
+    """Apply a module that needs no provider; its outputs."""
+    (module / "test.auto.tfvars.json").write_text(json.dumps(variables))
+    for arguments in (("init",), ("apply", "-auto-approve")):
+        ended = terraform(module, *arguments, "-no-color")
+        assert ended.code == 0, ended.output
+    told = json.loads(terraform(module, "output", "-json").stdout)
+    return {name: output["value"] for name, output in told.items()}
 
 
 def folders(tree: Path) -> list[Path]:

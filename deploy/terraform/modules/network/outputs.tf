@@ -22,3 +22,8 @@ output "edge_node_port" {
   description = "Where the edge finds the ingress on every worker."
   value       = var.edge_node_port
 }
+
+output "cidr" {
+  description = "The network's addresses."
+  value       = var.cidr
+}

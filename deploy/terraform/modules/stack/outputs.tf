@@ -25,7 +25,7 @@ output "answers" {
     broker   = "sqs"
     sqs      = { region = var.region, prefix = module.queue.prefix, account = var.account_id }
     store    = module.cache.endpoint
-    cidr     = "10.40.0.0/16"
+    cidr     = module.network.cidr
     archive  = "s3://${module.storage.buckets.archive.name}/experiments"
     registry = { for image, repository in module.registry.repositories : image => repository.url }
     queues   = { for class, queue in module.queue.queues : class => queue.url }
