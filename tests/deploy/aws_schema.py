@@ -172,4 +172,4 @@ def only_named(schema: dict[str, dict[str, Block]], configuration: str) -> dict[
 
 if __name__ == "__main__":
     # For `make deploy-venv`: what tests would otherwise download in their own time.
-    print(cached_schema(Path(sys.argv[1])))
+    sys.stdout.write(f"{cached_schema(Path(sys.argv[1]))}\n")

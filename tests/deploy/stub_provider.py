@@ -47,7 +47,9 @@ def block_message(block: dict[str, Any]) -> Any:
     nested = [nested_message(name, entry) for name, entry in block["blocks"].items() if entry["mode"] in NESTING]
     # A map of objects is an attribute to Terraform, whatever the bindings call it.
     maps = [
-        messages.Schema.Attribute(name=name, type=b'"dynamic"', required=entry["required"], optional=not entry["required"])
+        messages.Schema.Attribute(
+            name=name, type=b'"dynamic"', required=entry["required"], optional=not entry["required"]
+        )
         for name, entry in block["blocks"].items()
         if entry["mode"] not in NESTING
     ]
@@ -158,8 +160,9 @@ def main() -> None:
         socket = f"unix:{folder}/provider.sock"
         server.add_secure_port(socket, credentials)
         server.start()
-        address = f"{folder}/provider.sock"
-        print(f"1|6|unix|{address}|grpc|{base64.b64encode(der).decode().rstrip('=')}", flush=True)
+        known = base64.b64encode(der).decode().rstrip("=")
+        sys.stdout.write(f"1|6|unix|{folder}/provider.sock|grpc|{known}\n")
+        sys.stdout.flush()
         control.ended.wait()
         server.stop(0)
 

@@ -82,7 +82,9 @@ def install(folder: Path) -> Terraform:
     texts = [path.read_text() for path in SOURCE.rglob("*.tf")] + [path.read_text() for path in SOURCE.rglob("*.hcl")]
     chosen = folder / "schema.json"
     chosen.write_text(json.dumps(aws_schema.only_named(schema, "\n".join(texts))))
-    home = folder / "mirror" / "registry.terraform.io" / "hashicorp" / "aws" / aws_schema.PROVIDER_VERSION / "linux_amd64"
+    home = (
+        folder / "mirror" / "registry.terraform.io" / "hashicorp" / "aws" / aws_schema.PROVIDER_VERSION / "linux_amd64"
+    )
     home.mkdir(parents=True)
     program = home / f"terraform-provider-aws_v{aws_schema.PROVIDER_VERSION}"
     program.write_text(f"#!{TOOLS}/python\n{(HERE / 'stub_provider.py').read_text()}")

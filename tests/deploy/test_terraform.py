@@ -80,15 +80,25 @@ class Fault:
     said: str
 
 
-# By module. What `validate` refuses is never tested, and two faults with one message hide each other: each stands alone.
+# By module. What `validate` refuses is never tested, and two faults of one message hide each other: these stand alone.
 FAULTS: list[tuple[str, list[Fault]]] = [
     (
         "queue",
         [
-            Fault("main.tf", "aws_sqs_queue.dead[each.key].arn\n    max", "aws_sqs_queue.dead[sort(keys(local.names))[0]].arn\n    max", "A queue's dead letters go to the class's own"),
+            Fault(
+                "main.tf",
+                "aws_sqs_queue.dead[each.key].arn\n    max",
+                "aws_sqs_queue.dead[sort(keys(local.names))[0]].arn\n    max",
+                "A queue's dead letters go to the class's own",
+            ),
             Fault("main.tf", "optml-${class}", "optml_${class}", "The names are those that the package takes from"),
             Fault("main.tf", "= var.visibility_s", "= 30", "Visibility is the shared variable's"),
-            Fault("main.tf", '{ for class in var.classes : "${class}-dead" => aws_sqs_queue.dead[class] },', "", "refuses what does not come over TLS"),
+            Fault(
+                "main.tf",
+                '{ for class in var.classes : "${class}-dead" => aws_sqs_queue.dead[class] },',
+                "",
+                "refuses what does not come over TLS",
+            ),
         ],
     ),
     (
@@ -108,7 +118,12 @@ FAULTS: list[tuple[str, list[Fault]]] = [
         [
             Fault("main.tf", '"required"', '"optional"', "IMDSv2, one hop"),
             Fault("main.tf", "price-capacity-optimized", "lowest-price", "taken where capacity and price are best"),
-            Fault("main.tf", "node-template/resources/cpu", "node-template/resource/cpu", "knows a node of an empty group by its tags"),
+            Fault(
+                "main.tf",
+                "node-template/resources/cpu",
+                "node-template/resource/cpu",
+                "knows a node of an empty group by its tags",
+            ),
             Fault("main.tf", 'timeout = "0"', 'timeout = "10m"', "nobody waits for capacity"),
             Fault("variables.tf", ">= 4", ">= 3", "Missing expected failure"),
         ],
@@ -123,22 +138,52 @@ FAULTS: list[tuple[str, list[Fault]]] = [
         "control_plane",
         [
             Fault("variables.tf", "[1, 3, 5]", "[1, 2, 3, 5]", "Missing expected failure"),
-            Fault("main.tf", "internal                         = true", "internal                         = false", "The control plane has no public address"),
-            Fault("main.tf", "  encrypted         = true", "  encrypted         = false", "Encrypted with our key, and kept"),
+            Fault(
+                "main.tf",
+                "internal                         = true",
+                "internal                         = false",
+                "The control plane has no public address",
+            ),
+            Fault(
+                "main.tf",
+                "  encrypted         = true",
+                "  encrypted         = false",
+                "Encrypted with our key, and kept",
+            ),
         ],
     ),
     (
         "iam",
         [
-            Fault("main.tf", 'Action = "ssm:GetParameter", Resource = local.parameter_arns.join', 'Action = "ssm:*", Resource = local.parameter_arns.join', "No action is a pattern"),
-            Fault("main.tf", "Resource = local.parameter_arns.join }", "Resource = values(local.parameter_arns) }", "Exactly the parameter of the join secret"),
-            Fault("main.tf", 'Resource = "${var.snapshot_bucket_arn}/etcd/*"', 'Resource = "*"', "Only actions that know no resource have none named"),
+            Fault(
+                "main.tf",
+                'Action = "ssm:GetParameter", Resource = local.parameter_arns.join',
+                'Action = "ssm:*", Resource = local.parameter_arns.join',
+                "No action is a pattern",
+            ),
+            Fault(
+                "main.tf",
+                "Resource = local.parameter_arns.join }",
+                "Resource = values(local.parameter_arns) }",
+                "Exactly the parameter of the join secret",
+            ),
+            Fault(
+                "main.tf",
+                'Resource = "${var.snapshot_bucket_arn}/etcd/*"',
+                'Resource = "*"',
+                "Only actions that know no resource have none named",
+            ),
         ],
     ),
     (
         "storage",
         [
-            Fault("main.tf", "restrict_public_buckets = true", "restrict_public_buckets = false", "All four locks against the public"),
+            Fault(
+                "main.tf",
+                "restrict_public_buckets = true",
+                "restrict_public_buckets = false",
+                "All four locks against the public",
+            ),
         ],
     ),
     (
@@ -150,7 +195,9 @@ FAULTS: list[tuple[str, list[Fault]]] = [
     (
         "cache",
         [
-            Fault("main.tf", "transit_encryption_enabled = true", "transit_encryption_enabled = false", "TLS is required"),
+            Fault(
+                "main.tf", "transit_encryption_enabled = true", "transit_encryption_enabled = false", "TLS is required"
+            ),
         ],
     ),
     (
@@ -232,7 +279,9 @@ def test_pin_writes_down_what_it_downloaded(pin: Run, tmp_path: Path) -> None:
     (tmp_path / "web" / "keda.yaml").write_text("keda")
     kept = "f" * 64
     lock = tmp_path / "addons.lock"
-    lock.write_text(f"# kept\nkeda 2 https://example.test/keda.yaml -\ncalico 3 https://example.test/calico.yaml {kept}\n")
+    lock.write_text(
+        f"# kept\nkeda 2 https://example.test/keda.yaml -\ncalico 3 https://example.test/calico.yaml {kept}\n"
+    )
     ended = pin(lock)
     assert ended.returncode == 0, ended.stderr
     assert lock.read_text().splitlines() == [

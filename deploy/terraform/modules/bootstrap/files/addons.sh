@@ -5,7 +5,6 @@ set -euo pipefail
 . "${OPTML_ROOT:-}/usr/local/lib/optml/node.sh"
 
 need OPTML_CLUSTER OPTML_REGION OPTML_CSI_ROLE
-export KUBECONFIG="$ADMIN"
 DOWNLOADS=$(mktemp -d)
 trap 'rm -rf "$DOWNLOADS"' EXIT
 VALUES="$ROOT/etc/optml/manifests"

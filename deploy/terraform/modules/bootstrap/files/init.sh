@@ -50,7 +50,7 @@ YAML
   touch "$INITIALISED"
 }
 
-if [ -e "$ROOT/etc/kubernetes/kubelet.conf" ] && [ -e "$ADMIN" ]; then
+if [ -e "$ROOT/etc/kubernetes/kubelet.conf" ] && [ -e "$KUBECONFIG" ]; then
   log "this node is a member already"
   systemctl start kubelet.service
 elif optml-claim initialiser 0; then

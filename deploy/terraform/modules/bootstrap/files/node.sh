@@ -7,7 +7,6 @@ ROOT="${OPTML_ROOT:-}"
 RUN="$ROOT/run/optml"
 STATE="$ROOT/var/lib/optml"
 LOCK="$ROOT/etc/optml/addons.lock"
-ADMIN="$ROOT/etc/kubernetes/admin.conf"
 
 set -a
 # shellcheck source=/dev/null
@@ -15,6 +14,8 @@ set -a
 set +a
 # What a node does with AWS, it does in its own region.
 export AWS_DEFAULT_REGION="${OPTML_REGION:-}" AWS_PAGER=""
+# There on control-plane nodes only.
+export KUBECONFIG="$ROOT/etc/kubernetes/admin.conf"
 
 log() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 

@@ -15,7 +15,6 @@ optml-claim publisher 600 || status=$?
 
 SECRETS=$(mktemp -d -p "$RUN")
 trap 'rm -rf "$SECRETS"' EXIT
-export KUBECONFIG="$ADMIN"
 
 # put NAME FILE: the text of FILE as the parameter NAME. Kubeconfigs are over the 4 KiB of the standard tier.
 put() {

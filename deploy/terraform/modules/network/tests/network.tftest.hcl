@@ -59,6 +59,8 @@ run "zones_do_not_overlap_and_each_has_its_gateway" {
 }
 
 run "one_gateway_for_all" {
+  command = plan
+
   variables {
     nat_per_zone = false
   }
