@@ -38,7 +38,8 @@ _ENTRY = re.compile(
 _WRITER = re.compile(r"^export function (\w+)ToHclTerraform\(.*?\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _CLASS = re.compile(r"^export class (\w+) extends .*?\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 _FLAGS = re.compile(
-    r"^  // (\w+) - computed: (true|false), optional: (true|false), required: (true|false)\n(.*?)(?=^  // \w+ - computed|\Z)",
+    r"^  // (\w+) - computed: (true|false), optional: (true|false), required: (true|false)\n"
+    r"(.*?)(?=^  // \w+ - computed|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 _GETTER = re.compile(r"this\.get(String|Number|Boolean|List|NumberList|StringMap|NumberMap|BooleanMap)Attribute\(")

@@ -1,4 +1,4 @@
-"""A node in a folder: the scripts as they are rendered into user-data, and programs that take the place of the system's."""
+"""A node in a folder: scripts as they are rendered into user-data, and stubs in place of the system's programs."""
 
 from __future__ import annotations
 
@@ -35,10 +35,26 @@ SETTINGS = {
 }
 LIMIT_S = 60.0
 # Every program that a script may start and that is not part of any shell's company; each notes how it was called.
-STUBS = (
-    "apt-get apt-mark aws crictl curl dpkg helm kubeadm kubectl mkfs.xfs modprobe mount mountpoint blkid swapoff sysctl "
-    "systemctl sleep"
-).split()
+STUBS = [
+    "apt-get",
+    "apt-mark",
+    "aws",
+    "crictl",
+    "curl",
+    "dpkg",
+    "helm",
+    "kubeadm",
+    "kubectl",
+    "mkfs.xfs",
+    "modprobe",
+    "mount",
+    "mountpoint",
+    "blkid",
+    "swapoff",
+    "sysctl",
+    "systemctl",
+    "sleep",
+]
 
 
 @dataclass(frozen=True)

@@ -61,10 +61,12 @@ class Terraform:
         return Ended(ended.returncode, ended.stdout + ended.stderr, ended.stdout)
 
     def check(self, module: Path) -> str:
-        """All gates of one module: init, validate, test. The output of the first that fails, else nothing."""
-        for arguments in (("init", "-backend=false"), ("validate",), ("test",)):
-            if arguments == ("test",) and not list(module.glob("tests/*.tftest.hcl")):
-                continue
+        """All gates of one folder. The output of the first that it does not pass, else nothing.
+
+        `test` begins with what `validate` does; environments, which have no tests, are validated with all they use.
+        """
+        gate = "test" if list(module.glob("tests/*.tftest.hcl")) else "validate"
+        for arguments in (("init", "-backend=false"), (gate,)):
             ended = self(module, *arguments, "-no-color")
             if ended.code:
                 return f"terraform {arguments[0]} in {module.name}:\n{ended.output}"

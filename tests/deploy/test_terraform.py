@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pytest
 
 from optml_queue.broker import queue_name
 from tests.deploy import terraform as terraform_program
-from tests.deploy.terraform import SOURCE, Terraform
+from tests.deploy.terraform import SOURCE, TOOLS, Terraform
 
 pytestmark = pytest.mark.deploy
 
@@ -80,7 +81,7 @@ class Fault:
     said: str
 
 
-# By module. What `validate` refuses is never tested, and two faults of one message hide each other: these stand alone.
+# By module. What is not valid is never tested, and two faults of one message hide each other: these stand alone.
 FAULTS: list[tuple[str, list[Fault]]] = [
     (
         "queue",
@@ -248,6 +249,31 @@ def test_what_is_not_pinned_is_not_installed(terraform: Terraform, tmp_path: Pat
     ended = terraform(module, "plan", "-no-color", "-var=kind=worker", "-var=settings={}", f"-var=addons_lock={lock}")
     assert ended.code != 0
     assert "run deploy/terraform/addons/pin first" in " ".join(ended.output.replace("│", "").split())
+
+
+def checkov(tree: Path) -> subprocess.CompletedProcess[str]:
+    """Checkov over all modules as the environments put them together; it asks nobody on the network."""
+    options = ["--framework", "terraform", "--skip-download", "--quiet", "--compact"]
+    command: list[str | Path] = [TOOLS / "checkov", "--directory", tree, *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=terraform_program.LIMIT_S)
+
+
+def test_checkov_finds_nothing_unexplained(terraform: Terraform) -> None:
+    ended = checkov(SOURCE)
+    assert ended.returncode == 0, ended.stdout
+    for path in SOURCE.rglob("*.tf"):
+        for skipped in re.findall(r"checkov:skip=(.*)", path.read_text()):
+            assert re.fullmatch(r"CKV2?_AWS_\d+: .{15,}", skipped), f"{path}: a check is skipped for a reason"
+
+
+def test_checkov_finds_a_planted_fault(terraform: Terraform, tmp_path: Path) -> None:
+    module = tmp_path / "queue"
+    shutil.copytree(SOURCE / "modules" / "queue", module)
+    text = (module / "main.tf").read_text()
+    (module / "main.tf").write_text(re.sub(r" +sqs_managed_sse_enabled += true\n", "", text))
+    ended = checkov(module)
+    assert ended.returncode == 1
+    assert "CKV_AWS_27" in ended.stdout
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -26,6 +26,11 @@ run "nothing_is_public_or_plain" {
   }
 
   assert {
+    condition     = toset(keys(aws_s3_bucket_logging.all)) == toset(["archive", "snapshots"])
+    error_message = "Who read archive and snapshots is known."
+  }
+
+  assert {
     condition     = toset(keys(aws_s3_bucket_policy.all)) == toset(keys(aws_s3_bucket.all))
     error_message = "Every bucket refuses what does not come over TLS."
   }
