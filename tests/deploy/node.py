@@ -45,7 +45,7 @@ STUBS = [
     "helm",
     "kubeadm",
     "kubectl",
-    "mkfs.xfs",
+    "mkfs.ext4",
     "modprobe",
     "mount",
     "mountpoint",

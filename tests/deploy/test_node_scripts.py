@@ -232,9 +232,28 @@ def test_a_member_neither_initialises_nor_joins_again(control: Node) -> None:
     assert control.calls("systemctl") == ["systemctl start kubelet.service"]
 
 
+def test_who_was_interrupted_while_it_made_the_cluster_begins_anew(control: Node) -> None:
+    control.stub("optml-publish")
+    control.stub("optml-addons")
+    # As if its power had gone: half of the files are there.
+    control.stub(
+        "kubeadm",
+        'case $1 in init) mkdir -p "$OPTML_ROOT/etc/kubernetes"\n'
+        'touch "$OPTML_ROOT"/etc/kubernetes/{admin,kubelet}.conf\n'
+        '[ ! -e "$OPTML_ROOT/stubs/once" ] || exit 0; touch "$OPTML_ROOT/stubs/once"; exit 1 ;;\n'
+        'reset) rm "$OPTML_ROOT"/etc/kubernetes/* ;; esac',
+    )
+    assert control.run("optml-init").code != 0
+    assert not control.calls("optml-")
+    assert control.run("optml-init").code == 0
+    assert [call.split()[1] for call in control.calls("kubeadm")] == ["init", "reset", "init"]
+    assert control.calls("optml-") == ["optml-publish ", "optml-addons "]
+
+
 def test_addons_that_were_interrupted_are_installed_at_the_next_boot(control: Node) -> None:
     member(control)
-    control.path("etc/kubernetes/optml-initialised").touch()
+    control.path("var/lib/optml-state").mkdir(parents=True)
+    control.path("var/lib/optml-state/initialised").touch()
     for name in ("optml-publish", "optml-addons"):
         control.stub(name)
     assert control.run("optml-init").code == 0

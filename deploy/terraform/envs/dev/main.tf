@@ -15,7 +15,7 @@ module "stack" {
   kubernetes_version  = "1.37.1"
   ami_id              = var.ami_id
   addons_lock         = file("${path.module}/../../addons/addons.lock")
-  visibility_s        = 60
+  visibility_s        = 30
   queue_prefix        = "dev-"
   cache_enabled       = false
   alarm_email         = var.alarm_email

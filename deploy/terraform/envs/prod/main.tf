@@ -14,7 +14,7 @@ module "stack" {
   kubernetes_version  = "1.37.1"
   ami_id              = var.ami_id
   addons_lock         = file("${path.module}/../../addons/addons.lock")
-  visibility_s        = 60
+  visibility_s        = 30
   queue_prefix        = "prod-"
   cache_enabled       = true
   edge_cidrs          = var.edge_cidrs

@@ -33,6 +33,7 @@ output "answers" {
       cpu  = class.cpus, memory_gib = class.memory_gib, gpu = class.gpus, spot = class.spot
       most = class.max_size
     } }
+    roles        = { for name in ["api", "controller", "worker"] : name => module.identity.roles[name] }
     visibility_s = module.queue.visibility_s
   }
 }

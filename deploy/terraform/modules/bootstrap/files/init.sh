@@ -7,7 +7,10 @@ set -euo pipefail
 need OPTML_CLUSTER OPTML_API_HOST OPTML_KUBERNETES_VERSION OPTML_POD_CIDR OPTML_ISSUER_URL
 CONFIG="$RUN/init.yaml"
 # On the state volume: a new machine of the same node knows how far the old one came.
-INITIALISED="$ROOT/etc/kubernetes/optml-initialised"
+PROGRESS="$ROOT/var/lib/optml-state"
+BEGUN="$PROGRESS/initialising"
+INITIALISED="$PROGRESS/initialised"
+mkdir -p "$PROGRESS"
 
 initialise() {
   trap 'rm -f "$CONFIG"' RETURN
@@ -39,16 +42,24 @@ apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
 cgroupDriver: systemd
 # On a spot machine that is taken away pods get their SIGTERM, and time for a last checkpoint.
-shutdownGracePeriod: 90s
-shutdownGracePeriodCriticalPods: 20s
+shutdownGracePeriod: 120s
+shutdownGracePeriodCriticalPods: 15s
 YAML
+  touch "$BEGUN"
   # No token of its own: the publisher makes short-lived ones.
   kubeadm init --config "$CONFIG" --skip-token-print --ignore-preflight-errors=DirAvailable--var-lib-etcd >"$RUN/kubeadm.log" 2>&1 || {
     log "kubeadm init failed; its log is $RUN/kubeadm.log, which only root may read"
     return 1
   }
   touch "$INITIALISED"
+  rm -f "$BEGUN"
 }
+
+if [ -e "$BEGUN" ] && [ ! -e "$INITIALISED" ]; then
+  log "this node was interrupted while it made the cluster; it begins anew"
+  kubeadm reset --force >/dev/null 2>&1
+  rm -f "$BEGUN"
+fi
 
 if [ -e "$ROOT/etc/kubernetes/kubelet.conf" ] && [ -e "$KUBECONFIG" ]; then
   log "this node is a member already"

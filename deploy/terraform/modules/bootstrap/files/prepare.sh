@@ -32,7 +32,7 @@ packages() {
   export DEBIAN_FRONTEND=noninteractive
   retry 5 apt-get update --quiet >/dev/null
   retry 5 apt-get install --quiet --yes --no-install-recommends --allow-change-held-packages \
-    awscli conntrack curl iptables openssl runc xfsprogs cri-tools kubernetes-cni \
+    awscli conntrack curl iptables openssl runc cri-tools kubernetes-cni \
     "kubelet=$OPTML_KUBERNETES_VERSION-*" "kubeadm=$OPTML_KUBERNETES_VERSION-*" "kubectl=$OPTML_KUBERNETES_VERSION-*" >/dev/null
   apt-mark hold kubelet kubeadm kubectl >/dev/null
 }

@@ -20,7 +20,7 @@ if ! mounted "$MOUNT"; then
   blkid --probe "$DEVICE" >/dev/null || status=$?
   case $status in
     0) ;;
-    2) mkfs.xfs -q "$DEVICE" ;;
+    2) mkfs.ext4 -q "$DEVICE" ;;
     *) die "cannot tell what volume $OPTML_STATE_VOLUME holds (blkid: $status); it was left alone" ;;
   esac
   mkdir -p "$MOUNT"
