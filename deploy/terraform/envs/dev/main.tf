@@ -2,7 +2,7 @@ locals {
   name = "optml-dev"
 }
 
-# Small and cheap: one control-plane node, one NAT gateway, the store inside of the cluster, no edge.
+# Small and cheap: one control-plane node, one NAT gateway, no edge.
 module "stack" {
   source = "../../modules/stack"
 
@@ -17,7 +17,7 @@ module "stack" {
   addons_lock         = file("${path.module}/../../addons/addons.lock")
   visibility_s        = 30
   queue_prefix        = "dev-"
-  cache_enabled       = false
+  cache_enabled       = true
   alarm_email         = var.alarm_email
   monthly_budget_usd  = 300
 
