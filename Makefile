@@ -7,6 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3
 BIN := .venv/bin
 # Stamps carry the checksum of their lock: what is installed is what is locked, whatever the files' times say.
 CORE := .venv/.core-$(shell cat requirements.lock pyproject.toml | cksum | cut -d" " -f1)
+DEPLOY := .venv-deploy/.locked-$(shell cat requirements-deploy.lock requirements-deploy-bare.lock | cksum | cut -d" " -f1)
 DEV := .venv/.dev-$(shell cat requirements-dev.lock pyproject.toml | cksum | cut -d" " -f1)
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # Installing the package itself takes its build backend from the lock too, hence no isolation.
@@ -21,10 +22,10 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 IMAGE_OPTIONS = --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(TAG) --build-arg REVISION=$(REVISION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint types faults soak bench images image-locks lock clean
+.PHONY: help venv dev demo test lint types faults deploy-venv deploy-check soak bench images image-locks lock clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 venv: $(CORE)  ## .venv with the locked libraries and this package
 
@@ -33,7 +34,7 @@ dev: $(DEV)  ## the same with all that tests need
 demo: $(CORE)  ## the paper's LMS grid through a local queue and real workers
 	$(BIN)/optml-submit examples/lms-sunspots.yaml
 
-test: $(DEV)  ## every test but the soak
+test: $(DEV) $(DEPLOY)  ## every test but the soak
 	$(BIN)/python -m pytest -m "not soak"
 
 lint: $(DEV)  ## style, format, import contracts
@@ -46,6 +47,11 @@ types: $(DEV)  ## mypy, strict
 
 faults: $(DEV)  ## the tests that kill real processes
 	$(BIN)/python -m pytest -m faults
+
+deploy-venv: $(DEPLOY)  ## Terraform and the other programs that check deployment files
+
+deploy-check: $(DEV) $(DEPLOY)  ## deployment files: manifests, images, Terraform, scripts of nodes, checkov; a planted fault for each gate
+	$(BIN)/python -m pytest -m deploy
 
 soak: $(DEV)  ## the long fault runs; SOAK_TRIALS=1000 for shorter ones, SOAK_SEED=2 for others
 	$(BIN)/python -m pytest -m soak --timeout 3600
@@ -70,11 +76,13 @@ image-locks: $(DEV)  ## what images install, chosen anew within requirements.loc
 
 lock: $(DEV)  ## choose the newest versions anew
 	printf 'hatchling>=1.27\neditables\n' | $(COMPILE) -o requirements.lock
+	$(BIN)/uv pip compile requirements-deploy.in --universal --python-version 3.11 --generate-hashes --no-annotate \
+		--no-header --quiet --upgrade -o requirements-deploy.lock
 	printf 'hatchling>=1.27\neditables\nuv\n' | $(COMPILE) --extra api --extra dev --extra monitor --extra search --extra sklearn --extra tensorflow \
 		--constraint requirements.lock -o requirements-dev.lock
 
 clean:  ## remove all that make, tests and tools made here
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-deploy .deploy-tools .cache build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is what a Python without ensurepip leaves out of the environment that it half makes.
@@ -92,3 +100,13 @@ $(DEV): $(BIN)/pip
 	$(INSTALL) --require-hashes --requirement requirements-dev.lock
 	$(EDITABLE)
 	@rm -f .venv/.core-* .venv/.dev-* && touch $(CORE) $@
+
+# Apart: Terraform's protocol and checkov need older libraries than the package does. The schema of AWS's provider is
+# downloaded here, so that no test spends its time on it.
+$(DEPLOY):
+	$(PYTHON) -m venv .venv-deploy
+	.venv-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-deploy.lock
+	.venv-deploy/bin/pip install --quiet --disable-pip-version-check --require-hashes --no-deps --ignore-requires-python \
+		--requirement requirements-deploy-bare.lock
+	.venv-deploy/bin/python tests/deploy/aws_schema.py .cache/terraform
+	@rm -f .venv-deploy/.locked-* && touch $@
