@@ -137,7 +137,7 @@ def test_a_cancelled_trial_that_asks_ends_soon_and_one_that_does_not_is_killed(w
 
 def test_a_stopped_experiment_lets_its_trials_finish_and_keeps_the_rest(workers: Cluster, marks: Path) -> None:
     experiment = workers.submit(
-        f"  value: {{min: 1, max: 12, step: 1}}\n  sleep_s: {{value: 1.5}}\n  polite: {{value: true}}\n"
+        f"  value: {{min: 1, max: 12, step: 1}}\n  sleep_s: {{value: 0.5}}\n  polite: {{value: true}}\n"
         f"  marks: {{value: {marks}}}"
     )
     workers.marked(marks, "0.1")
