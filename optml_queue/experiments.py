@@ -64,9 +64,12 @@ def submit(
     known = _record_of(store, archive, id_) if experiment else None
     if known is not None:
         _refuse_another(known, submission)
-        if not _is_stored(store, id_):
+        if _is_stored(store, id_):
+            return id_
+        if _has_begun(archive, id_):
             restore(store, archive, id_)
-        return id_
+            return id_
+        # Only its spec: an earlier call was cut off, or another is at it now, and whoever creates it first wins.
     write_opening(archive, Experiment.opened(id_, submission))
     if not store.create(id_, submission):
         # Somebody else took the id in this very moment: the archive is to have what the store has.
@@ -123,6 +126,11 @@ def _is_stored(store: Store, experiment: str) -> bool:
         return not store.experiment(experiment).is_restoring
     except NotFoundError:
         return False
+
+
+def _has_begun(archive: Archive, experiment: str) -> bool:
+    """Whether the archive has more of an experiment than what is put down at its submission."""
+    return any(next(iter(archive.keys(f"{experiment}/{folder}/")), None) for folder in ("parts", "checkpoints"))
 
 
 def _record_of(store: Store, archive: Archive, experiment: str) -> Experiment | None:

@@ -90,7 +90,7 @@ class TestIdempotency:
         with ThreadPoolExecutor(4) as pool:
             posts = [pool.submit(operator.post, EXPERIMENTS, content=SPEC, headers=headers) for _ in range(8)]
             responses = [post.result() for post in posts]
-        assert {response.status_code for response in responses} == {201}
+        assert {response.status_code for response in responses} == {201}, [r.text for r in responses]
         assert len({response.json()["experiment"] for response in responses}) == 1
         assert len(store.ids()) == 1
 

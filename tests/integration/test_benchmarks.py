@@ -35,7 +35,7 @@ def test_the_benchmark_measures_any_spec(spec: Path, tmp_path: Path) -> None:
     assert found["identical"] is True
     assert 0 < found["rows"]["warm"]["queued_s"] < found["rows"]["cold"]["queued_s"]
     assert found["rows"]["warm"]["last_visible_s"] < 1
-    assert 0 < found["warm"]["cpu_outside"] < 1
+    assert 0 < found["warm"]["cpu_outside"] <= 1
 
 
 def test_trials_can_sleep_instead_of_training(spec: Path) -> None:
