@@ -82,7 +82,6 @@ local function recall(class)
   if now < tonumber(redis.call('HGET', key, 'recalled') or '0') + RECALL_EVERY_MS then
     return -- what stands in the queue is little: it was filled since
   end
-  redis.call('HSET', key, 'recalled', int(now))
   for _, id in ipairs(redis.call('ZRANGE', ROOT .. ':sharing:' .. class, 0, -1)) do
     local other = ROOT .. ':x:' .. id
     local numbers = other ~= x and redis.call('ZRANGE', other .. ':published', 0, -1) or {}
@@ -92,6 +91,7 @@ local function recall(class)
     end
     if #numbers > 0 then
       redis.call('DEL', other .. ':published')
+      redis.call('HSET', key, 'recalled', int(now))
       want(other)
     end
   end
