@@ -7,6 +7,7 @@
 local x = KEYS[1]
 local now = now_ms()
 local LEVEL_HOLDS_MS, RECALL_EVERY_MS = 250, 1000
+local WINDOW_S = 0.25 -- of throughput: what is recalled is declined, message by message, before a newcomer's turn
 
 -- Trials finished per second, measured over at least a second.
 local function throughput()
@@ -70,7 +71,7 @@ local function level(class, workers, is_new)
       redis.call('ZREM', sharing, members[i])
     end
   end
-  local window = math.min(10000, math.max(#sharers > 1 and 20 or 100, 2 * workers, math.ceil(rates)))
+  local window = math.min(10000, math.max(#sharers > 1 and 20 or 100, 2 * workers, math.ceil(WINDOW_S * rates)))
   local found = #sharers > 1 and level_of(window, sharers) or window / (sharers[1] and sharers[1].weight or 1)
   redis.call('HSET', key, 'level', string.format('%.17g', found), 'until', int(now + LEVEL_HOLDS_MS))
   return found
