@@ -184,8 +184,8 @@ def advance(store: Store, publish: Publish, experiment: str) -> int:
         if publications:
             publish(publications)
             published += len(publications)
-        elif not moved:
-            return published
+        if not (publications or moved) or published >= found.window:
+            return published  # more is asked for when it runs low; short trials must not keep us from other experiments
         found = store.experiment(experiment)
 
 
