@@ -51,10 +51,10 @@ def by_network_size(trials: int) -> list[float]:
     return [round(SECONDS_PER_WEIGHT * each + index * 1e-5, 5) for index, each in enumerate(weights[:trials])]
 
 
-def makespan_s(workers: Cluster, durations_s: Sequence[float]) -> float:
+def makespan_s(workers: Cluster, durations_s: Sequence[float], name: str) -> float:
     """From the first begin to the last end of the trials."""
     values = ", ".join(map(str, durations_s))
-    experiment = workers.submit(f"  sleep_s: {{values: [{values}]}}")
+    experiment = workers.submit(f"  sleep_s: {{values: [{values}]}}", name=name)
     workers.end(experiment, limit_s=600)
     trials = workers.trials(experiment)
     begun = [trial.started_at for trial in trials if trial.started_at is not None]
@@ -74,9 +74,9 @@ def rows(workers: int, cases: Sequence[tuple[str, list[float]]]) -> Iterator[str
         for case, durations_s in cases:
             bound = bound_s(durations_s, workers)
             driver.write_text(fifo)
-            in_order = makespan_s(crew, durations_s)
+            in_order = makespan_s(crew, durations_s, "in-order")
             driver.write_text(fifo + COST)
-            longest_first = makespan_s(crew, durations_s)
+            longest_first = makespan_s(crew, durations_s, "longest-first")
             yield (
                 f"| {case} | {len(durations_s)} | {workers} | {bound:.2f} "
                 f"| {longest_first:.2f} ({longest_first / bound - 1:+.1%}) "

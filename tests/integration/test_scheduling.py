@@ -1,4 +1,4 @@
-"""Who runs when: classes in order of preference, experiments side by side, the longest trials first, with real workers."""
+"""Who runs when, with real workers: classes in order of preference, experiments side by side, max_parallel."""
 
 from __future__ import annotations
 
