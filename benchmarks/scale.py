@@ -5,7 +5,8 @@
 A discrete-event simulation: workers come as the autoscaler finds a backlog (polled every --poll-s; nodes, then pods,
 take their time to start; idle ones leave after --idle-s), take trials one by one, each at the measured cost of a trial
 around its training, and wait when the window of published trials is empty, which the control process fills when a
-fifth is gone. The control process and the server handle one thing at a time, at the measured cost of each.
+fifth is gone. The control process publishes one message after another. The server's own time is not simulated; how many
+commands a second it would have to carry out is told.
 With --real N, N workers that sleep run the same trials through a real queue, all there from the beginning, and the
 simulation is run for them alike.
 """
