@@ -109,6 +109,8 @@ def _redis_config(broker: Broker) -> dict[str, Any]:
             # trial's time, and the store publishes again what was lost with a worker.
             "ack_emulation": False,
             "priority_steps": [0],
+            # Of several queues the first that has a message is read: classes are taken in the order they were named.
+            "queue_order_strategy": "priority",
             "socket_connect_timeout": CONNECT_LIMIT_S,
             # All that is waited for like this is answered at once by a server that is there.
             "socket_timeout": max(1.0, broker.visibility_s / 5),

@@ -6,6 +6,7 @@ dies in the middle leaves work for the next call, not damage.
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -14,7 +15,8 @@ from pathlib import Path
 
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
-from optml_queue.errors import InputError, NotFoundError
+from optml_queue.driver import Metric
+from optml_queue.errors import InputError, NotFoundError, OptmlError
 from optml_queue.provenance import facts
 from optml_queue.restoration import Restoration, submission_of
 from optml_queue.results import ArchiveSource, write_extension, write_opening
@@ -22,10 +24,12 @@ from optml_queue.search import Plan, segments
 from optml_queue.spec import Algorithm, Code, Spec
 from optml_queue.spec.extension import extended
 from optml_queue.store import Experiment, ExperimentState, NewTrial, Publication, Store, Submission
-from optml_queue.trial import TrialState
+from optml_queue.trial import Params, TrialState
 
 Publish = Callable[[Sequence[Publication]], None]
 
+ORDERED = 10_000  # numbers of a plan that is reserved whole when its trials' costs are known: 5 MB in the store
+COSTED_ROWS = 10_000  # costs are compared with each other, all for as many rows: data are not read for it
 BATCH = 1_000  # trials reserved, claimed or published in one go
 IDLE_S = 5.0  # a worker that polled empty for this long proves that the queue holds nothing for its class
 GRACE_S = 2.0  # a message this young is not taken for lost
@@ -181,12 +185,15 @@ def advance(store: Store, publish: Publish, experiment: str) -> int:
     published = 0
     while True:
         moved = _reserve(store, found)
+        if moved and is_ordered(found):
+            found = store.experiment(experiment)
+            continue  # all of them, before the first is claimed: the longest may be the last
         publications = store.claim(found, workers, BATCH)
         if publications:
             publish(publications)
             published += len(publications)
-        elif not moved:
-            return published
+        if not (publications or moved) or published >= found.window:
+            return published  # more is asked for when it runs low; short trials must not keep us from other experiments
         found = store.experiment(experiment)
 
 
@@ -202,15 +209,15 @@ def _reserve(store: Store, experiment: Experiment) -> bool:
     """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on."""
     if experiment.exhausted:
         return False
-    room = experiment.window if experiment.max_parallel is None else min(experiment.window, experiment.max_parallel)
-    missing = min(BATCH, room - experiment.counts[TrialState.QUEUED])
+    cost = cost_of(experiment.spec)
+    missing = BATCH if is_ordered(experiment) else _missing(experiment)
     if missing <= 0:
         return False
     plan = plan_of(experiment.spec)
     budget = None if experiment.max_trials is None else experiment.max_trials - experiment.created
     taken, next_ = plan.take(experiment.next, missing, budget)
     used_up = budget is not None and len(taken) >= budget
-    trials = [NewTrial(number, params, seed) for number, params, seed in taken]
+    trials = [NewTrial(number, params, seed, cost and cost(params)) for number, params, seed in taken]
     return store.reserve(
         experiment.id,
         experiment.next,
@@ -219,6 +226,17 @@ def _reserve(store: Store, experiment: Experiment) -> bool:
         exhausted=used_up or next_ >= plan.end,
         extensions=experiment.extensions,
     )
+
+
+def _missing(experiment: Experiment) -> int:
+    """How many trials the window lacks."""
+    room = experiment.window if experiment.max_parallel is None else min(experiment.window, experiment.max_parallel)
+    return min(BATCH, room - experiment.counts[TrialState.QUEUED])
+
+
+def is_ordered(experiment: Experiment) -> bool:
+    """Whether all trials of a plan are reserved at once, so that the longest of them begin first."""
+    return experiment.end <= ORDERED and cost_of(experiment.spec) is not None
 
 
 def _recover(store: Store, experiment: Experiment, workers: int) -> None:
@@ -243,3 +261,27 @@ def _brought(archive: Archive, code: Code) -> Code:
 def plan_of(resolved_spec: str) -> Plan:
     """The plan of a resolved spec (JSON); one is kept for each of the last experiments."""
     return segments(Spec.from_json(resolved_spec))
+
+
+@lru_cache(maxsize=64)
+def cost_of(resolved_spec: str) -> Callable[[Params], float | None] | None:
+    """How much work a point is by what the algorithm declares; None for one that declares nothing.
+
+    Only algorithms are asked: users' programs are loaded where trials run, and nowhere else.
+    """
+    try:
+        code = Spec.from_json(resolved_spec).code
+        declared = code.driver(Metric("")).cost if isinstance(code, Algorithm) else None
+    except (OptmlError, KeyError, ValueError):
+        return None  # those who run it will say what is wrong
+    if declared is None:
+        return None
+
+    def cost(params: Params) -> float | None:
+        try:
+            found = float(declared(params, COSTED_ROWS))
+        except Exception:  # noqa: BLE001 — an order is no reason to end an experiment
+            return None
+        return found if math.isfinite(found) else None
+
+    return cost

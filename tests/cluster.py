@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +34,7 @@ from optml_queue.worker import dead_letters, heartbeat
 from optml_queue.worker.supervisor import supervise
 experiments.IDLE_S, experiments.GRACE_S, heartbeat.OBEY_LIMIT_S = 1.0, 0.5, 1.0
 results.PART_LENGTH, dead_letters.LOOK_S = 20, 0.5
-sys.exit(supervise(int(sys.argv[1])))
+sys.exit(supervise(int(sys.argv[1]), sys.argv[2:]))
 """
 
 # An algorithm that does what its parameters say: sleep, raise, die, or hold the interpreter in C code.
@@ -126,7 +126,12 @@ class Cluster:
     """A supervisor process, the store it uses, and what a test wants to know of both."""
 
     def __init__(
-        self, environment: Mapping[str, str], folder: Path, processes: int, store_url: str | None = None
+        self,
+        environment: Mapping[str, str],
+        folder: Path,
+        processes: int,
+        store_url: str | None = None,
+        classes: Sequence[str] = (),
     ) -> None:
         self.environment = dict(environment)
         self.folder = folder
@@ -136,6 +141,7 @@ class Cluster:
         theirs = environment.get("OPTML_STORE_URL", environment["OPTML_BROKER_URL"])
         self.store = Store.from_url(store_url or theirs, retries=20)
         self._processes = processes
+        self._classes = classes
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -149,7 +155,7 @@ class Cluster:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("OPTML_")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", SUPERVISE, str(self._processes)],
+                [sys.executable, "-c", SUPERVISE, str(self._processes), *self._classes],
                 env=inherited | self._places() | self.environment,
                 stdout=log,
                 stderr=log,
@@ -239,10 +245,17 @@ class Cluster:
 
 @contextmanager
 def cluster(
-    environment: Mapping[str, str], folder: Path, processes: int = 2, store_url: str | None = None
+    environment: Mapping[str, str],
+    folder: Path,
+    processes: int = 2,
+    store_url: str | None = None,
+    classes: Sequence[str] = (),
 ) -> Iterator[Cluster]:
-    """Running workers, stopped on leaving. `store_url` is the way to their store that is the test's own."""
-    running = Cluster(environment, folder, processes, store_url)
+    """Running workers, of the settings' class or of `classes`, stopped on leaving.
+
+    `store_url` is the way to their store that is the test's own.
+    """
+    running = Cluster(environment, folder, processes, store_url, classes)
     running.start()
     try:
         yield running

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
 from optml_queue.cli import units
 from optml_queue.driver import Goal
+from optml_queue.eta import Eta, estimate
 from optml_queue.trial import TERMINAL_STATES, Trial, TrialState
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ LINE_EVERY_S = 10.0
 LINE_EVERY_SHARE = 0.1
 READ_AT_ONCE = 1_000
 COUNTED_MAX = 10_000
+RECENT = 50  # durations that the end is estimated from
 
 
 class Followed(Protocol):
@@ -72,6 +74,7 @@ class Snapshot:
     metric: str
     ended: bool = False
     per_second: float | None = None
+    durations_s: Sequence[float] = ()
     best: Trial | None = None
     failure: Trial | None = None
     elapsed_s: float = 0.0
@@ -94,16 +97,10 @@ class Snapshot:
         return min(1.0, self.done / self.total.trials) if self.total.trials else 1.0
 
     @property
-    def eta_s(self) -> float | None:
-        """Seconds left at the observed throughput; None before there is one."""
-        return eta_s(self.total.trials - self.done, self.per_second)
-
-
-def eta_s(remaining: int, per_second: float | None) -> float | None:
-    """Seconds until `remaining` trials are done; None when nothing tells."""
-    if remaining <= 0:
-        return 0.0
-    return remaining / per_second if per_second else None
+    def eta(self) -> Eta | None:
+        """How long it takes still; None before enough has ended to tell."""
+        at_once = max(1, self.running)  # short trials may be caught between two
+        return estimate(self.total.trials - self.done, self.durations_s, at_once, per_second=self.per_second)
 
 
 @dataclass(slots=True)
@@ -166,6 +163,7 @@ class Follower:
         self._clock = clock
         self._began_at = clock()
         self._pace = Pace()
+        self._durations_s: deque[float] = deque(maxlen=RECENT)
         self._lacks_workers = ""
         self._asked_for_workers_at = self._began_at
 
@@ -183,6 +181,7 @@ class Follower:
             counts=record.counts,
             metric=record.metric,
             per_second=self._pace.per_second(now),
+            durations_s=tuple(self._durations_s),
             best=self.best,
             failure=self.failure,
             elapsed_s=now - self._began_at,
@@ -217,6 +216,8 @@ class Follower:
             self._seen = stop
 
     def _take(self, trial: Trial, metric: str, goal: Goal) -> None:
+        if trial.run_s is not None:
+            self._durations_s.append(trial.run_s)
         if better(trial, self.best, metric, goal):
             self.best = trial
         if trial.state is TrialState.FAILED and self.failure is None:
@@ -264,9 +265,10 @@ def _outlook(snapshot: Snapshot) -> str:
         return "stops when these have ended"
     if snapshot.lacks_workers:
         return f"waiting for a worker of class {snapshot.lacks_workers}"
-    if snapshot.eta_s is None:
+    eta = snapshot.eta
+    if eta is None:
         return f"{units.duration(snapshot.elapsed_s)} so far" if snapshot.elapsed_s >= 1 else ""
-    return f"{units.duration(snapshot.eta_s)} left"
+    return units.time_left(eta)
 
 
 def best_so_far(snapshot: Snapshot) -> str:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
+from optml_queue.eta import Eta
 from optml_queue.trial import ParamValue
 
 NOTHING = "–"
@@ -83,3 +84,10 @@ def local_time(time_s: float | None, *, seconds: bool = True) -> str:
         return NOTHING
     moment = datetime.fromtimestamp(time_s).astimezone()
     return moment.strftime("%Y-%m-%d %H:%M:%S" if seconds else "%Y-%m-%d %H:%M")
+
+
+def time_left(eta: Eta) -> str:
+    """`4.0 s left`, and the range from one in ten to nine in ten where it is one: `4.0 s (3.1 s–6.0 s) left`."""
+    low, high = duration(eta.low_s), duration(eta.high_s)
+    spread = f" ({low}–{high})" if low != high else ""
+    return f"{duration(eta.median_s)}{spread} left"

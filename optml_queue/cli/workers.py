@@ -63,7 +63,7 @@ def worker(
         typer.Option(
             "--class",
             metavar="CLASS",
-            help="Take trials of this resource class only (default: OPTML_RESOURCE_CLASS); repeatable.",
+            help="Take trials of this resource class only (default: OPTML_RESOURCE_CLASS); repeatable, best first.",
             show_default=False,
         ),
     ] = None,

@@ -15,11 +15,12 @@ from optml_queue.trial import Attempt, Params, Trial, TrialState, decode_metrics
 
 @dataclass(frozen=True, slots=True)
 class NewTrial:
-    """A trial about to be reserved."""
+    """A trial about to be reserved. Of those that wait, the one with the greatest `cost` is published first."""
 
     number: int
     params: Params
     seed: int
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

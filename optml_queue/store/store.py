@@ -404,7 +404,8 @@ class Store:
         """
         args: list[str | float] = [expected_next, next_, int(exhausted), extensions]
         for trial in trials:
-            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed]
+            cost = "" if trial.cost is None else repr(trial.cost)
+            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed, cost]
         return bool(self._run("reserve", _x(experiment), *args))
 
     def claim(self, experiment: Experiment, workers: int, most: int = SLICE) -> list[Publication]:
@@ -661,7 +662,7 @@ class Store:
         x = _x(experiment)
         lists = self._pipeline(
             lambda pipe: (
-                pipe.lrange(f"{x}:fresh", 0, -1)
+                pipe.zrange(f"{x}:fresh", 0, -1)
                 .zrange(f"{x}:due", 0, -1)
                 .zrange(f"{x}:published", 0, -1)
                 .zrange(f"{x}:running", 0, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 
@@ -22,7 +23,6 @@ from optml_queue.cli.progress import (
     activity,
     best_so_far,
     drawing,
-    eta_s,
     follow,
     plain_line,
     tally,
@@ -99,10 +99,15 @@ def test_a_hundred_per_cent_means_all() -> None:
 
 
 def test_the_line_names_what_matters() -> None:
-    assert plain_line(snapshot()) == (
-        "lms-k3f9a: 12/16  75 % · 2 running · 0 failed · 5 diverged · 31.2 trials/s · 128 ms left"
+    assert plain_line(snapshot(total=Total(1_012), durations_s=[0.064] * 5)) == (
+        "lms-k3f9a: 12/1,012  1 % · 2 running · 0 failed · 5 diverged · 31.2 trials/s · 32 s left"
         " · best nmse 0.08921 at learning_rate 1e-06, filter_size 5 (trial 7)"
     )
+
+
+def test_a_range_is_told_where_the_end_is_uncertain() -> None:
+    line = activity(snapshot(total=Total(1_012), durations_s=[0.01, 0.02, 0.2, 0.05], per_second=None))
+    assert re.search(r"39 s \(.+–.+\) left", line)
 
 
 def test_rare_states_show_only_when_there_are_some() -> None:
@@ -126,10 +131,14 @@ def test_the_live_view_fits_its_terminal(width: int) -> None:
 
 
 def test_the_eta_is_what_is_left_at_the_observed_rate() -> None:
-    assert eta_s(100, 4.0) == 25.0
-    assert eta_s(0, None) == 0.0
-    assert eta_s(100, None) is None
-    assert eta_s(100, 0.0) is None
+    eta = snapshot(total=Total(1_000), durations_s=[0.1] * 9, per_second=10.0).eta
+    assert eta is not None
+    assert eta.median_s == pytest.approx((1_000 - snapshot().done) / 10.0)
+
+
+def test_before_a_few_trials_have_ended_nothing_is_said_of_the_end() -> None:
+    assert snapshot(durations_s=[0.1, 0.2], per_second=10.0).eta is None
+    assert "left" not in plain_line(snapshot(durations_s=[0.1, 0.2], per_second=10.0))
 
 
 def test_no_rate_before_the_first_finish() -> None:

@@ -11,7 +11,16 @@ import pytest
 
 from optml_queue.driver import Order
 from optml_queue.errors import InputError, NotFoundError, UnreachableError
-from optml_queue.store import Assignment, Declined, Experiment, ExperimentState, NewTrial, Store, Submission
+from optml_queue.store import (
+    Assignment,
+    Declined,
+    Experiment,
+    ExperimentState,
+    NewTrial,
+    Publication,
+    Store,
+    Submission,
+)
 from optml_queue.store.store import OUTPUT_MAX
 from optml_queue.trial import Params, Trial, TrialResult, TrialState, digest
 from tests.valkey_server import ValkeyServer, redis_binary, valkey_binary, valkey_server
@@ -49,6 +58,13 @@ def published(store: Store, trials: int = 1, **changes: object) -> list[int]:
     assert store.create(X, submission)
     assert store.reserve(X, 0, trials, [NewTrial(n, params(n), n) for n in range(trials)], exhausted=True)
     return [publication.generation for publication in store.claim(store.experiment(X), workers=1)]
+
+
+def another(store: Store, name: str, trials: int, workers: int = 2, **changes: object) -> list[Publication]:
+    """Another experiment, and what it publishes."""
+    assert store.create(name, replace(SUBMISSION, end=trials, **changes))  # type: ignore[arg-type]
+    assert store.reserve(name, 0, trials, [NewTrial(n, params(n), n) for n in range(trials)], exhausted=True)
+    return store.claim(store.experiment(name), workers)
 
 
 def begin(
@@ -432,6 +448,85 @@ class TestClaim:
         assert len(published(store, 150)) == 100
         assert store.claim(store.experiment(X), workers=1) == []
         assert len(store.claim(store.experiment(X), workers=70)) == 40
+
+
+class TestSharing:
+    """Several experiments of one class."""
+
+    def test_a_newcomer_takes_its_place_before_what_waits(self, store: Store) -> None:
+        generations = published(store, 150)
+        assert isinstance(begin(store, generations[0]), Assignment)
+        small = another(store, "small", 20)
+        assert [p.number for p in small] == list(range(10))
+        assert store.experiment(X).published == 0
+        assert begin(store, generations[1], number=1, token="t2") == Declined("stale message")
+        again = store.claim(store.experiment(X), workers=2)
+        assert [p.number for p in again] == list(range(1, 11))
+        assert min(p.generation for p in again) > max(p.generation for p in small)
+
+    def test_nothing_is_recalled_twice_a_second(self, store: Store) -> None:
+        published(store, 150)
+        another(store, "first", 20)
+        store.claim(store.experiment(X), workers=2)
+        another(store, "second", 20)
+        assert store.experiment(X).published == 10
+        assert store.experiment("first").published == 10
+
+    def test_no_experiment_recalls_from_itself_or_by_coming_again(self, store: Store) -> None:
+        generations = published(store, 150)
+        another(store, "small", 20)
+        for _ in range(3):
+            store.claim(store.experiment(X), workers=2)
+            store.claim(store.experiment("small"), workers=2)
+        assert (store.experiment(X).published, store.experiment("small").published) == (10, 10)
+        assert begin(store, generations[9], number=9) == Declined("stale message")
+
+    def test_shares_grow_with_two_to_the_power_of_the_priority(self, store: Store) -> None:
+        published(store, 1_000)
+        urgent = another(store, "urgent", 1_000, workers=40, priority=2)
+        assert (len(urgent), len(store.claim(store.experiment(X), workers=40))) == (64, 16)
+
+    def test_what_one_has_no_use_for_the_others_have(self, store: Store) -> None:
+        published(store, 1_000)
+        assert len(another(store, "narrow", 1_000, workers=40, max_parallel=3)) == 3
+        assert len(store.claim(store.experiment(X), workers=40)) == 77
+
+    def test_everyone_has_one_trial_in_the_queue(self, store: Store) -> None:
+        published(store, 1_000)
+        urgent = another(store, "urgent", 1_000, workers=2, priority=100)
+        assert len(urgent) == 20
+        assert len(store.claim(store.experiment(X), workers=2)) == 1
+
+    @pytest.mark.parametrize("leaving", ["cancel", "pause", "stop"])
+    def test_who_leaves_has_no_share(self, store: Store, leaving: str) -> None:
+        published(store, 1_000)
+        another(store, "small", 20)
+        getattr(store, leaving)("small")
+        store.client.hset("optml:share:default", "until", 0)
+        assert len(store.claim(store.experiment(X), workers=2)) == 100
+
+    def test_classes_do_not_share(self, store: Store) -> None:
+        published(store, 150)
+        assert len(another(store, "other", 150, resource_class="gpu")) == 100
+        assert store.experiment(X).published == 100
+
+    def test_a_message_taken_for_lost_does_not_exceed_max_parallel(self, store: Store) -> None:
+        generations = published(store, 5, max_parallel=1)
+        store.recover(store.experiment(X), most=1, workers=1, idle=True, grace_s=0)
+        store.client.zadd(f"optml:x:{X}:due", {"0": 0})
+        store.client.zadd(f"optml:x:{X}:due", {"1": -1})
+        [other] = store.claim(store.experiment(X), workers=1)
+        assert isinstance(begin(store, other.generation, number=other.number), Assignment)
+        assert begin(store, generations[0], token="t2") == Declined("waits for others to end")
+
+
+class TestCost:
+    def test_the_most_expensive_come_first_then_those_without_a_cost_by_number(self, store: Store) -> None:
+        store.create(X, replace(SUBMISSION, end=14))
+        costs = [1.0, 7.5, 3.0] + [None] * 11
+        trials = [NewTrial(n, params(n), 0, cost) for n, cost in enumerate(costs)]
+        store.reserve(X, 0, 14, trials, exhausted=True)
+        assert [p.number for p in store.claim(store.experiment(X), workers=1)] == [1, 2, 0, *range(3, 14)]
 
 
 class TestRecover:

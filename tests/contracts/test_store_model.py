@@ -235,7 +235,7 @@ class TrialsLife(RuleBasedStateMachine):
         assert {lease.partition("|")[2] for lease in client.zrange("optml:leases", 0, -1)} == in_state(RUNNING)
         assert set(client.zrange(f"{x}:published", 0, -1)) == those(lambda t: t.place == PUBLISHED)
         assert set(client.zrange(f"{x}:due", 0, -1)) == those(lambda t: t.place not in ("", FRESH, PUBLISHED))
-        assert set(client.lrange(f"{x}:fresh", 0, -1)) >= those(lambda t: t.place == FRESH)
+        assert set(client.zrange(f"{x}:fresh", 0, -1)) >= those(lambda t: t.place == FRESH)
         assert {n for n in map(str, range(TRIALS)) if client.exists(f"{x}:t:{n}")} == those(lambda t: t.is_live)
         assert set(client.hkeys(f"{x}:done:0")) == those(lambda t: not t.is_live)
         assert set(client.zrange(f"{x}:rank", 0, -1)) == in_state(COMPLETE)

@@ -39,7 +39,7 @@ end
 if t[2] ~= ARGV[3] then
   return declined('other parameters than the store has')
 end
-local facts = redis.call('HMGET', x, 'state', 'ending', 'class')
+local facts = redis.call('HMGET', x, 'state', 'ending', 'class', 'max_parallel')
 local now = now_ms()
 if facts[2] and facts[2] ~= 'stopped' then
   return declined(facts[2])
@@ -59,6 +59,12 @@ if sequence then
   local begun = ROOT .. ':begun:' .. facts[3]
   if tonumber(sequence) > tonumber(redis.call('GET', begun) or '0') then
     redis.call('SET', begun, int(tonumber(sequence)))
+  end
+end
+if not sequence and facts[4] and facts[4] ~= '' then
+  -- Its message was taken for lost, and others may have come in its place.
+  if redis.call('ZCARD', x .. ':published') + redis.call('ZCARD', x .. ':running') >= tonumber(facts[4]) then
+    return declined('waits for others to end')
   end
 end
 redis.call('ZREM', x .. ':published', n)

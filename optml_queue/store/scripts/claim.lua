@@ -1,7 +1,13 @@
 -- KEYS: x. ARGV: live workers, most. Takes trials for publishing, as many as window and max_parallel leave room for.
 -- Returns number, generation, params, seed, … in one flat list.
+--
+-- An experiment alone in its class has the whole window. Several share one that is short, for what waits in the queue
+-- cannot be overtaken: each has a part of it in proportion to its weight, 2^priority, and at least one trial. What
+-- one has no use for, the others have. When another arrives, what waits is recalled, so that it need not stand behind.
 local x = KEYS[1]
 local now = now_ms()
+local LEVEL_HOLDS_MS, RECALL_EVERY_MS = 250, 1000
+local WINDOW_S = 0.25 -- of throughput: what is recalled is declined, message by message, before a newcomer's turn
 
 -- Trials finished per second, measured over at least a second.
 local function throughput()
@@ -16,11 +22,94 @@ local function throughput()
   return rate
 end
 
-local facts = redis.call('HMGET', x, 'state', 'ending', 'max_parallel', 'class')
+-- How many trials of an experiment could be in the queue at once, and how many it finishes per second.
+-- Nil when it has none, now or later.
+local function demand_of(other)
+  local facts = redis.call('HMGET', other, 'state', 'ending', 'n:queued', 'exhausted', 'end', 'next', 'max_parallel', 'n:running', 'rate')
+  local queued = tonumber(facts[3] or '0')
+  if facts[1] ~= 'running' or facts[2] or (queued == 0 and facts[4] == '1') then
+    return nil
+  end
+  local demand = queued + (facts[4] == '1' and 0 or math.max(0, tonumber(facts[5]) - tonumber(facts[6])))
+  if facts[7] and facts[7] ~= '' then
+    demand = math.max(0, math.min(demand, tonumber(facts[7]) - tonumber(facts[8] or '0')))
+  end
+  return demand, tonumber(facts[9] or '0')
+end
+
+-- How many trials in the queue one unit of weight stands for: the water that fills vessels as wide as weights and as
+-- high as demands allow.
+local function level_of(window, sharers)
+  table.sort(sharers, function(a, b) return a.demand / a.weight < b.demand / b.weight end)
+  local weights = 0
+  for _, each in ipairs(sharers) do
+    weights = weights + each.weight
+  end
+  for _, each in ipairs(sharers) do
+    if each.demand / each.weight >= window / weights then
+      break
+    end
+    window, weights = window - each.demand, weights - each.weight
+  end
+  return weights > 0 and window / weights or window
+end
+
+-- With several sharers measured anew a few times a second, whatever their number.
+local function level(class, workers, is_new)
+  local key, sharing = ROOT .. ':share:' .. class, ROOT .. ':sharing:' .. class
+  local known = redis.call('HMGET', key, 'level', 'until')
+  if known[1] and not is_new and tonumber(known[2]) > now and redis.call('ZCARD', sharing) > 1 then
+    return tonumber(known[1])
+  end
+  local members, sharers, rates = redis.call('ZRANGE', sharing, 0, -1, 'WITHSCORES'), {}, 0
+  for i = 1, #members, 2 do
+    local demand, rate = demand_of(ROOT .. ':x:' .. members[i])
+    if demand then
+      sharers[#sharers + 1] = { demand = demand, weight = tonumber(members[i + 1]) }
+      rates = rates + rate
+    else
+      redis.call('ZREM', sharing, members[i])
+    end
+  end
+  local window = math.min(10000, math.max(#sharers > 1 and 20 or 100, 2 * workers, math.ceil(WINDOW_S * rates)))
+  local found = #sharers > 1 and level_of(window, sharers) or window / (sharers[1] and sharers[1].weight or 1)
+  redis.call('HSET', key, 'level', string.format('%.17g', found), 'until', int(now + LEVEL_HOLDS_MS))
+  return found
+end
+
+-- Take back what others published and no worker began: their messages are stale from now on. The oldest stays first.
+local function recall(class)
+  local key = ROOT .. ':share:' .. class
+  if now < tonumber(redis.call('HGET', key, 'recalled') or '0') + RECALL_EVERY_MS then
+    return -- what stands in the queue is little: it was filled since
+  end
+  for _, id in ipairs(redis.call('ZRANGE', ROOT .. ':sharing:' .. class, 0, -1)) do
+    local other = ROOT .. ':x:' .. id
+    local numbers = other ~= x and redis.call('ZRANGE', other .. ':published', 0, -1) or {}
+    for i, n in ipairs(numbers) do
+      redis.call('HSET', other .. ':t:' .. n, 'g', 0)
+      redis.call('ZADD', other .. ':due', string.format('%.4f', now - 10 + i / 1000), n)
+    end
+    if #numbers > 0 then
+      redis.call('DEL', other .. ':published')
+      redis.call('HSET', key, 'recalled', int(now))
+      want(other)
+    end
+  end
+end
+
+local facts = redis.call('HMGET', x, 'state', 'ending', 'max_parallel', 'class', 'priority')
 if facts[1] ~= 'running' or facts[2] then
   return {}
 end
-local window = math.min(10000, math.max(100, 2 * tonumber(ARGV[1]), math.ceil(5 * throughput())))
+local class, weight = facts[4], 2 ^ tonumber(facts[5] or '0')
+throughput()
+local is_new = demand_of(x) ~= nil and redis.call('ZADD', ROOT .. ':sharing:' .. class, 'NX', weight, id_of(x)) == 1
+local share = level(class, tonumber(ARGV[1]), is_new) * weight
+local window = math.max(1, math.floor(math.min(10000, share) + 1e-6))
+if is_new then
+  recall(class)
+end
 local published = redis.call('ZCARD', x .. ':published')
 local room = window - published
 if facts[3] and facts[3] ~= '' then
@@ -37,11 +126,12 @@ for _, n in ipairs(numbers) do
 end
 if #numbers < room then
   -- A trial that `begin` or `cancel` took meanwhile may still stand in the list; it is passed over below.
-  for _, n in ipairs(redis.call('LPOP', x .. ':fresh', room - #numbers) or {}) do
-    numbers[#numbers + 1] = n
+  local fresh = redis.call('ZPOPMIN', x .. ':fresh', room - #numbers)
+  for i = 1, #fresh, 2 do
+    numbers[#numbers + 1] = fresh[i]
   end
 end
-local sequence = redis.call('INCRBY', ROOT .. ':sequence:' .. facts[4], #numbers) - #numbers
+local sequence = redis.call('INCRBY', ROOT .. ':sequence:' .. class, #numbers) - #numbers
 local reply = {}
 for _, n in ipairs(numbers) do
   local key = x .. ':t:' .. n

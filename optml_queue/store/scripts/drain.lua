@@ -10,8 +10,9 @@ local numbers = redis.call('ZRANGE', x .. ':due', 0, most - 1)
 for _, n in ipairs(redis.call('ZRANGE', x .. ':published', 0, most - 1)) do
   numbers[#numbers + 1] = n
 end
-for _, n in ipairs(redis.call('LPOP', x .. ':fresh', most) or {}) do
-  numbers[#numbers + 1] = n
+local fresh = redis.call('ZPOPMIN', x .. ':fresh', most)
+for i = 1, #fresh, 2 do
+  numbers[#numbers + 1] = fresh[i]
 end
 local drained = 0
 for _, n in ipairs(numbers) do

@@ -4,7 +4,7 @@
 --   <x>:t:<n>           hash    a live trial: s state, p params, d digest, seed, g generation (the sequence number of its last message), a attempt, f failures, r releases,
 --                               tok token, w worker, q queued, pub published, b begun (times in ms), o order,
 --                               c key of the last checkpoint, l since when it is lost (ms)
---   <x>:fresh           list    reserved, never published
+--   <x>:fresh           zset    reserved, never published; score: what is claimed first (see add_fresh)
 --   <x>:due             zset    to be published again; score: not before (ms)
 --   <x>:published       zset    published and not begun; score: sequence number within the resource class
 --   <x>:running         zset    score: begun (ms)
@@ -19,6 +19,8 @@
 --   optml:leases        zset    "<id>|<n>"; score: end of the lease (ms)
 --   optml:active        zset    experiments that are not over
 --   optml:wanted        zset    experiments that wait for `advance`
+--   optml:sharing:<class> zset  experiments that share the class's window; score: weight
+--   optml:share:<class> hash    level (trials in the queue per unit of weight), until when it holds, recalled (times in ms)
 --   optml:times:<class> hash    how long finished trials ran and waited, as histograms: counts "run:<i>", "wait:<i>", sums in ms
 --   optml:totals        hash    what only ever grows: recovered (messages)
 --
@@ -64,6 +66,12 @@ local function note(x, event)
   redis.call('HINCRBY', x, 'e:' .. event, 1)
 end
 
+-- Put a trial among those that were never published. The most expensive come first, so that none of them runs alone at
+-- the end; those without a cost (nil or "") come after, in the order of numbers.
+local function add_fresh(x, n, cost)
+  redis.call('ZADD', x .. ':fresh', cost and cost ~= '' and -tonumber(cost) or n, n)
+end
+
 local function want(x)
   redis.call('ZADD', WANTED, 'NX', now_ms(), id_of(x))
 end
@@ -84,7 +92,7 @@ local function want_if_low(x)
   if facts[4] and facts[4] ~= '' and published + redis.call('ZCARD', x .. ':running') >= tonumber(facts[4]) then
     return
   end
-  if facts[2] ~= '1' or redis.call('LLEN', x .. ':fresh') > 0 or redis.call('ZCOUNT', x .. ':due', '-inf', now_ms()) > 0 then
+  if facts[2] ~= '1' or redis.call('ZCARD', x .. ':fresh') > 0 or redis.call('ZCOUNT', x .. ':due', '-inf', now_ms()) > 0 then
     want(x)
   end
 end

@@ -20,7 +20,7 @@ for i = 1, #ARGV, 7 do
       redis.call('HSET', x .. ':t:' .. n, 'c', checkpoint)
       redis.call('HDEL', x .. ':checkpoints', n)
     end
-    redis.call('RPUSH', x .. ':fresh', n)
+    add_fresh(x, n)
     count(x, state, -1)
     count(x, 'queued', 1)
     reopened = reopened + 1

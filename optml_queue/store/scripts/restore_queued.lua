@@ -14,7 +14,7 @@ for i = 1, #ARGV, 6 do
     if ARGV[i + 5] ~= '' then
       redis.call('HSET', key, 'c', ARGV[i + 5])
     end
-    redis.call('RPUSH', x .. ':fresh', n)
+    add_fresh(x, n)
     count(x, 'queued', 1)
   end
 end
