@@ -79,6 +79,7 @@ SCRIPTS = (
     "restore_queued",
     "restored",
     "revive",
+    "spend",
 )
 
 
@@ -344,7 +345,8 @@ class Store:
         """Bring finished trials back. False when all is restored already."""
         args: list[str | float] = []
         for trial in trials:
-            args += [trial.number, trial.state, encode(trial.metrics), finished_record(trial)]
+            args += [trial.number, trial.state, encode(trial.metrics), encode(trial.reason)]
+            args.append(finished_record(trial))
         return bool(self._run("restore_finished", _x(experiment), *args))
 
     def restore_attempts(self, experiment: str, attempts: Mapping[int, Sequence[Attempt]]) -> bool:
@@ -437,6 +439,14 @@ class Store:
     def drain(self, experiment: str, most: int = SLICE) -> int:
         """Cancel queued trials of an experiment that is ending. How many; 0 when none is left."""
         return int(self._run("drain", _x(experiment), most))
+
+    def spend(self, experiment: str, cost_s: float | None) -> float:
+        """End the experiment when its budget is spent. The worker time spent so far in seconds, what runs now included.
+
+        `cost_s` is how much worker time its limit of cost buys; None when it has none.
+        """
+        limit = "" if cost_s is None else int(cost_s * 1000)
+        return int(self._run("spend", _x(experiment), limit)) / 1000
 
     # Trials: one attempt
 
