@@ -33,6 +33,7 @@ from optml_queue.errors import ArchiveError, NotFoundError
 from optml_queue.export import Spool, utc, write_csv, write_jsonl
 from optml_queue.provenance import surroundings
 from optml_queue.spec import Spec
+from optml_queue.spec.budget import Budget
 from optml_queue.store.experiment import Experiment, ExperimentState
 from optml_queue.store.records import WorkerInfo
 from optml_queue.trial import TERMINAL_STATES, Attempt, Trial, TrialState, encode
@@ -246,7 +247,8 @@ def _document(archive: Archive, key: str) -> Iterator[BinaryIO]:
 
 
 def _experiment_document(record: Experiment) -> dict[str, Any]:
-    return {each.name: getattr(record, each.name) for each in fields(record)}
+    named = {each.name: getattr(record, each.name) for each in fields(record)}
+    return named | {"budget": record.budget.to_dict()}
 
 
 def _experiment_from(document: Mapping[str, Any]) -> Experiment:
@@ -254,7 +256,8 @@ def _experiment_from(document: Mapping[str, Any]) -> Experiment:
     known = {each.name for each in fields(Experiment)}
     given = {name: value for name, value in dict(document).items() if name in known}
     counts = {state: int(given["counts"].get(state, 0)) for state in TrialState}
-    return Experiment(**(given | {"state": ExperimentState(given["state"]), "counts": counts}))
+    budget = Budget.from_dict(given.get("budget", {}))
+    return Experiment(**(given | {"state": ExperimentState(given["state"]), "counts": counts, "budget": budget}))
 
 
 # Reading
