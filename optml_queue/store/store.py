@@ -338,6 +338,7 @@ class Store:
     def restore(self, record: Experiment, submission: Submission) -> bool:
         """Begin to bring an experiment back. False when it exists."""
         fields = [text for field in submission.fields().items() for text in field]
+        fields += ["worker_ms", str(round(record.worker_s * 1000))]
         fields += [text for name, count in record.events.items() for text in (f"e:{name}", str(count))]
         return bool(self._run("restore", _x(record.id), int(record.created_at * 1000), *fields))
 

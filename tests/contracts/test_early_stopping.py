@@ -188,3 +188,16 @@ def test_worker_time_is_counted_once_for_each_attempt(store: Store) -> None:
     assert 0.05 <= first < 5
     finish(store, 1, 1.0)
     assert first < store.experiment(X).worker_s <= 3 * first + 1
+
+
+def test_the_median_is_of_running_means_of_complete_trials(store: Store) -> None:
+    running(store, replace(SUBMISSION, early_stopping=EarlyStopping("median", min_steps=2, min_trials=2)))
+    for number, values in ((0, (4.0, 2.0)), (1, (6.0, 2.0))):  # means 3 and 4 at step 2
+        for step, value in enumerate(values, start=1):
+            assert store.report(X, number, token(number), step, value) is Order.OK
+        finish(store, number, 2.0)
+    assert store.report(X, 2, token(2), 1, 99.0) is Order.OK  # before min_steps
+    assert store.report(X, 2, token(2), 2, 3.6) is Order.STOP
+    assert store.report(X, 3, token(3), 1, 3.4) is Order.OK
+    assert store.report(X, 3, token(3), 2, 99.0) is Order.OK  # its best value counts
+    assert store.report(X, 4, token(4), 3, 99.0) is Order.OK  # nobody complete came so far

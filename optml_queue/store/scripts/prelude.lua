@@ -190,7 +190,7 @@ end
 
 -- An attempt that began at `begun` (ms) ends: count its time.
 local function spend(x, begun)
-  return redis.call('HINCRBY', x, 'e:worker ms', int(math.max(0, now_ms() - tonumber(begun))))
+  return redis.call('HINCRBY', x, 'worker_ms', int(math.max(0, now_ms() - tonumber(begun))))
 end
 
 -- Whether a complete trial broke a constraint: it says so in its reason (JSON); see constraints.py.
@@ -266,7 +266,7 @@ local function conclude(x, n, state, metrics, reason, error)
   if state == 'failed' then
     give_up_if_hopeless(x)
   end
-  end_if_spent(x, t[1] == 'running' and spend(x, begun) or tonumber(redis.call('HGET', x, 'e:worker ms') or '0'))
+  end_if_spent(x, t[1] == 'running' and spend(x, begun) or tonumber(redis.call('HGET', x, 'worker_ms') or '0'))
   if not settle(x) then
     want_if_low(x)
   end

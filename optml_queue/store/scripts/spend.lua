@@ -5,7 +5,7 @@ if redis.call('EXISTS', x) == 0 then
   return '0'
 end
 redis.call('HSET', x, 'budget_cost_ms', ARGV[1])
-local spent = tonumber(redis.call('HGET', x, 'e:worker ms') or '0')
+local spent = tonumber(redis.call('HGET', x, 'worker_ms') or '0')
 local running = redis.call('ZRANGE', x .. ':running', 0, -1, 'WITHSCORES')
 for i = 2, #running, 2 do
   spent = spent + math.max(0, now - tonumber(running[i]))
