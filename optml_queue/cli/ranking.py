@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optml_queue.driver import Goal
+from optml_queue.driver import Goal, Metric
 from optml_queue.summary import leaderboard
 from optml_queue.trial import Trial, TrialState
 
@@ -73,6 +73,12 @@ def unranked(source: Source, experiment: Experiment, limit: int) -> list[Standin
 def examples(source: Source, experiment: Experiment) -> tuple[Trial | None, Trial | None]:
     """The first failed and the first diverged trial; None where there is none."""
     return _first(source, experiment, TrialState.FAILED), _first(source, experiment, TrialState.DIVERGED)
+
+
+def front_document(trial: Trial, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """A trial on the Pareto front as JSON."""
+    values = {metric.name: trial.metrics[metric.name] for metric in metrics}
+    return {"number": trial.number, "params": trial.params, "seed": trial.seed, "metrics": values}
 
 
 def _first(source: Source, experiment: Experiment, state: TrialState) -> Trial | None:

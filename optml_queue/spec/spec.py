@@ -136,6 +136,11 @@ class Spec:
         return {**metrics, **constraints}
 
     @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All that it names; the first is the one judged by."""
+        return (Metric(self.metric, self.goal), *self.other_metrics)
+
+    @property
     def measures_duration(self) -> bool:
         """Whether what trains a trial adds `duration_s`, the seconds of its last attempt, to its metrics."""
         named = any(metric.name == DURATION for metric in self.other_metrics)

@@ -95,10 +95,9 @@ class Experiment:
 
     `counts` has every trial state. `window` bounds how many trials wait in the queue. `finished` is the
     length of the log of finished trials, `archived` how much of it lies in parts, `consolidated` the length
-    that the final files cover (-1: none). `extensions` is how often its plan was extended. `worker_s` is the time of all
-    attempts that ended. `events` counts what
-    was out of the ordinary, under the names that the scripts give it. `is_restoring`: it is coming back from the
-    archive, and not all of it is there.
+    that the final files cover (-1: none). `extensions` is how often its plan was extended. `worker_s` is the time of
+    all attempts that ended. `events` counts what was out of the ordinary, under the names that the scripts give it.
+    `is_restoring`: it is coming back from the archive, and not all of it is there.
     """
 
     id: str
