@@ -31,8 +31,8 @@ from optml_queue.archive import Archive
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, NotFoundError
 from optml_queue.export import Spool, utc, write_csv, write_jsonl
-from optml_queue.provenance import surroundings
 from optml_queue.pareto import front
+from optml_queue.provenance import surroundings
 from optml_queue.spec import Spec
 from optml_queue.spec.budget import Budget
 from optml_queue.store.experiment import Experiment, ExperimentState

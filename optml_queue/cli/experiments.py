@@ -268,24 +268,23 @@ def best(
       optml best latest --top 1 --json | jq '.points[0].params'
       optml best latest --fetch model           bring the best trial's artifacts
     """
-    from optml_queue.cli.connection import documents, reading
     from optml_queue.cli import units
-    from optml_queue.cli.ranking import front_document, ranked
+    from optml_queue.cli.connection import documents, reading
+    from optml_queue.cli.ranking import front_document, ranked, several_metrics
     from optml_queue.cli.tables import front_table, leaderboard
     from optml_queue.cli.terminal import say, show, show_json, stdout_width
     from optml_queue.pareto import front
-    from optml_queue.spec import Spec
 
     with reading(results, archive) as source:
         record = source.experiment(source.resolve(experiment))
         standings = ranked(source, record, top)
-        metrics = Spec.from_json(record.spec).metrics
-        on_front = front(source.stream(record.id), metrics) if len(metrics) > 1 else []
+        metrics = several_metrics(record)
+        on_front = front(source.stream(record.id), metrics) if metrics else []
         brought = _bring_best(documents(results, archive), record, standings, fetch) if fetch else []
     if as_json:
         points = [{"rank": s.rank, **s.document(record.metric)} for s in standings]
         files = {"fetched": [str(path) for path in brought]} if fetch else {}
-        fronts = {"front": [front_document(trial, metrics) for trial in on_front]} if len(metrics) > 1 else {}
+        fronts = {"front": [front_document(trial, metrics) for trial in on_front]} if metrics else {}
         head = {"experiment": record.id, "metric": record.metric, "goal": record.goal}
         show_json({**head, "points": points, **fronts, **files})
         return

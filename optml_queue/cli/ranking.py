@@ -91,3 +91,8 @@ def has_one_seed(experiment: Experiment) -> bool:
     spec = json.loads(experiment.spec)
     searches: Sequence[dict[str, Sequence[int]]] = [spec, *spec.get("earlier", ())]
     return len({seed for search in searches for seed in search.get("seeds") or [0]}) == 1
+
+
+def several_metrics(experiment: Experiment) -> list[Metric]:
+    """The metrics that a Pareto front is of; none where there is only one."""
+    return [Metric(each["name"], Goal(each["goal"])) for each in json.loads(experiment.spec).get("metrics", ())]
