@@ -41,6 +41,7 @@ METRICS = (
     Metric("error_rate", help="fraction of rows taken for another class: 1 - accuracy"),
     Metric("accuracy", Goal.MAXIMIZE, help="fraction of rows taken for their class"),
     Metric("loss", help="mean loss, without the penalty on the kernels"),
+    Metric("parameters_count", help="weights and biases of the network"),
 )
 DATA = ("digits", "mnist", "npz", "table")
 
@@ -80,7 +81,7 @@ def train(trial: ActiveTrial) -> dict[str, float]:
         trial.report(epoch, metrics[metric])
         if epoch < point.epochs:
             trial.checkpoint_if_due(partial(dict, epoch=epoch, network=state))
-    return metrics
+    return {**metrics, "parameters_count": float(sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes)))}
 
 
 def cost(params: Params, rows: int) -> float:
