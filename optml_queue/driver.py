@@ -64,6 +64,7 @@ TRAILING_COLUMNS = (
     "wait_s",
     "run_s",
 )
+DURATION = "duration_s"  # a metric that every trial has for the asking: seconds of the attempt that ended it
 RESULT_COLUMNS = (*LEADING_COLUMNS, *TRAILING_COLUMNS)
 
 
@@ -451,6 +452,7 @@ def _all_of(module: ModuleType, file: Path, name: str, kind: type[T], optional: 
 
 def _check_names(file: Path, parameters: list[str], metrics: list[str]) -> None:
     taken = dict.fromkeys(RESULT_COLUMNS, "a column of the results")
+    taken[DURATION] = "what workers measure"
     for section, names in (("PARAMETERS", parameters), ("METRICS", metrics)):
         for name in names:
             if not isinstance(name, str) or not name.isidentifier():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,6 +22,7 @@ from optml_queue.restoration import Restoration, submission_of
 from optml_queue.results import ArchiveSource, write_extension, write_opening
 from optml_queue.search import Plan, segments
 from optml_queue.spec import Algorithm, Code, Spec
+from optml_queue.spec.budget import NO_BUDGET
 from optml_queue.spec.extension import extended
 from optml_queue.store import Experiment, ExperimentState, NewTrial, Publication, Store, Submission
 from optml_queue.trial import Params, TrialState
@@ -167,13 +168,17 @@ def _refuse_full(experiment: Experiment, spec: Spec) -> None:
         raise InputError(f"{message}; raise it to add some")
 
 
-def advance(store: Store, publish: Publish, experiment: str) -> int:
+def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str, float] | None = None) -> int:
     """Bring an experiment as far as it goes now; how many trials were published.
 
     Reserves points (compare-and-set on the next number), claims what is due within the window and publishes it.
-    An experiment that is ending has its queued trials cancelled instead.
+    An experiment that is ending has its queued trials cancelled instead. `prices` are those of an hour of a worker by
+    resource class; where an experiment with a limit of cost finds none, it is paused.
     """
     found = store.experiment(experiment)
+    if found.budget != NO_BUDGET and found.state is ExperimentState.RUNNING and not found.ending:
+        _spend(store, found, prices or {})
+        found = store.experiment(experiment)
     if found.ending:
         while store.drain(experiment, BATCH):
             pass
@@ -237,6 +242,17 @@ def _missing(experiment: Experiment) -> int:
 def is_ordered(experiment: Experiment) -> bool:
     """Whether all trials of a plan are reserved at once, so that the longest of them begin first."""
     return experiment.end <= ORDERED and cost_of(experiment.spec) is not None
+
+
+def _spend(store: Store, experiment: Experiment, prices: Mapping[str, float]) -> None:
+    """End an experiment that has spent its budget."""
+    cost, price = experiment.budget.cost, prices.get(experiment.resource_class)
+    if cost is not None and price is None:
+        class_ = experiment.resource_class
+        advice = f"start the workers with OPTML_PRICES={class_}=PRICE, and resume it"
+        store.pause(experiment.id, f"budget.cost: nobody knows what an hour of class {class_} costs; {advice}")
+        return
+    store.spend(experiment.id, cost / price * 3600 if cost is not None and price else None)
 
 
 def _recover(store: Store, experiment: Experiment, workers: int) -> None:

@@ -80,6 +80,14 @@ def parse(text: str, names: Collection[str]) -> Expression:
     return Expression(text.strip(), frozenset(builder.used), condition)
 
 
+def parse_freely(text: str) -> Expression:
+    """Parse a condition over whatever names it has. Raises ExpressionError."""
+    tree = _syntax_tree(text.strip())
+    functions = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    names = (node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and id(node) not in functions)
+    return parse(text, {name for name in names if name not in WORDS})
+
+
 def _syntax_tree(text: str) -> ast.Expression:
     if not text:
         raise ExpressionError("the condition is empty")

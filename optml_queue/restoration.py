@@ -169,5 +169,9 @@ def submission_of(spec: Spec, told: Mapping[str, Any]) -> Submission:
         max_backoff_s=spec.retry.max_backoff_s,
         timeout_s=spec.timeout_s,
         priority=spec.priority,
+        at=spec.at,
+        early_stopping=spec.early_stopping,
+        target=spec.target,
+        budget=spec.budget,
         facts=told,
     )

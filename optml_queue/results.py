@@ -31,8 +31,10 @@ from optml_queue.archive import Archive
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, NotFoundError
 from optml_queue.export import Spool, utc, write_csv, write_jsonl
+from optml_queue.pareto import front
 from optml_queue.provenance import surroundings
 from optml_queue.spec import Spec
+from optml_queue.spec.budget import Budget
 from optml_queue.store.experiment import Experiment, ExperimentState
 from optml_queue.store.records import WorkerInfo
 from optml_queue.trial import TERMINAL_STATES, Attempt, Trial, TrialState, encode
@@ -118,13 +120,15 @@ def consolidate(store: ReadableStore, archive: Archive, experiment: str) -> None
     record = store.experiment(experiment)
     tally = summary.Tally(record.metric, Goal(record.goal))
     suspects = array("q")
-    parameters = [axis.name for axis in Spec.from_json(record.spec).space.axes]
+    spec = Spec.from_json(record.spec)
+    parameters = [axis.name for axis in spec.space.axes]
     with Spool(_noted(store.stream(experiment), tally, suspects), parameters, [record.metric]) as spool:
         _put_results(archive, experiment, spool)
         _put_plot(archive, record, spool)
     _put_attempts(store, archive, experiment, suspects)
     _put_logs(store, archive, experiment)
-    _put_json(archive, f"{experiment}/summary.json", _summary(record, tally))
+    fronts = _front(spec, store.stream(experiment))
+    _put_json(archive, f"{experiment}/summary.json", _summary(record, tally) | fronts)
     _put_provenance(archive, record)
     _put_record(archive, replace(record, consolidated=record.finished))
     store.set_consolidated(experiment, record.finished, if_was=record.consolidated)
@@ -207,6 +211,14 @@ def _summary(record: Experiment, tally: summary.Tally) -> dict[str, Any]:
     }
 
 
+def _front(spec: Spec, trials: Iterable[Trial]) -> dict[str, Any]:
+    """The numbers of the trials on the Pareto front, where there are several metrics."""
+    if not spec.other_metrics:
+        return {}
+    names = [metric.name for metric in spec.metrics]
+    return {"metrics": names, "front": [trial.number for trial in front(trials, spec.metrics)]}
+
+
 def _provenance_key(experiment: str) -> str:
     return f"{experiment}/provenance.json"
 
@@ -246,7 +258,8 @@ def _document(archive: Archive, key: str) -> Iterator[BinaryIO]:
 
 
 def _experiment_document(record: Experiment) -> dict[str, Any]:
-    return {each.name: getattr(record, each.name) for each in fields(record)}
+    named = {each.name: getattr(record, each.name) for each in fields(record)}
+    return named | {"budget": record.budget.to_dict()}
 
 
 def _experiment_from(document: Mapping[str, Any]) -> Experiment:
@@ -254,7 +267,8 @@ def _experiment_from(document: Mapping[str, Any]) -> Experiment:
     known = {each.name for each in fields(Experiment)}
     given = {name: value for name, value in dict(document).items() if name in known}
     counts = {state: int(given["counts"].get(state, 0)) for state in TrialState}
-    return Experiment(**(given | {"state": ExperimentState(given["state"]), "counts": counts}))
+    budget = Budget.from_dict(given.get("budget", {}))
+    return Experiment(**(given | {"state": ExperimentState(given["state"]), "counts": counts, "budget": budget}))
 
 
 # Reading

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, SupportsFloat
 
 from optml_queue.command.data import DataFile
+from optml_queue.constraints import held_to
 from optml_queue.data import DataSet, Fetch, load
-from optml_queue.driver import ActiveTrial, Driver, Goal, Order
+from optml_queue.driver import DURATION, ActiveTrial, Driver, Goal, Order
+from optml_queue.early_stopping import Judge, stopped
 from optml_queue.errors import AttemptEndedError, AttemptFailedError, DivergedError, DriverError
 from optml_queue.search import Plan, PlannedTrial, segments
 from optml_queue.spec import Command, Spec
@@ -68,6 +72,15 @@ def run_attempt(
     return TrialResult(TrialState.COMPLETE, metrics)
 
 
+def run_trial(spec: Spec, driver: Driver, data: Any, trial: ActiveTrial) -> TrialResult:
+    """`run_attempt` as a spec wants it: judged by its metric and held to its constraints, its duration measured."""
+    began_at = time.monotonic()
+    result = run_attempt(driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal)
+    if spec.measures_duration:
+        result = replace(result, metrics={**result.metrics, DURATION: time.monotonic() - began_at})
+    return held_to(result, driver.complete(trial.params), spec.constraints)
+
+
 def data_of(spec: Spec, fetch: Fetch | None = None, cache_dir: Path | None = None) -> TrialData | None:
     """The data of a spec as its code takes them: loaded; for a command, their file; None when it names none.
 
@@ -87,21 +100,38 @@ def run_serial(
 
     `numbers` picks some; gaps in the numbering are passed over. `data` are the spec's, where they have been loaded;
     `driver` is its algorithm's, where it does not come with the package.
+    The spec's rule of early stopping holds; its target and budget do not end a serial run.
     An attempt that fails becomes a FAILED result with its error as the reason: there are no further attempts.
     """
     plan = segments(spec)
     data = data_of(spec) if data is None else data
     driver = driver or spec.driver
     chosen = plan if numbers is None else _chosen(plan, numbers)
+    judge = Judge(spec.early_stopping, spec.goal, spec.at) if spec.early_stopping else None
     for number, params, seed in chosen:
         trial = ActiveTrial(number=number, params=params, seed=seed)
+        if judge is not None:
+            trial.on_report = partial(_judged, judge, number)
         try:
-            yield (
-                number,
-                run_attempt(driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal),
-            )
+            yield number, _run_judged(spec, driver, data, trial, judge)
         except AttemptFailedError as failure:
             yield number, TrialResult(TrialState.FAILED, {}, failure.error)
+
+
+def _judged(judge: Judge, number: int, step: int, value: float) -> Order:
+    return Order.STOP if judge.report(number, step, value) else Order.OK
+
+
+def _run_judged(spec: Spec, driver: Driver, data: Any, trial: ActiveTrial, judge: Judge | None) -> TrialResult:
+    try:
+        result = run_trial(spec, driver, data, trial)
+    except AttemptEndedError as ended:
+        if judge is None or ended.order != Order.STOP:
+            raise
+        return stopped(judge.curves.get(trial.number, {}), spec.metric, spec.goal, spec.at)
+    if judge is not None and result.state is TrialState.COMPLETE:
+        judge.complete(trial.number)
+    return result
 
 
 def _chosen(plan: Plan, numbers: Iterable[int]) -> Iterator[PlannedTrial]:

@@ -6,6 +6,7 @@ What belongs to an experiment lives in its spec; what belongs to the installatio
 from __future__ import annotations
 
 import difflib
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -57,6 +58,9 @@ class Settings(BaseSettings):
     # 0: whenever a trial offers its state.
     checkpoint_s: float = Field(default=30.0, ge=0, le=86_400, allow_inf_nan=False)
 
+    # What an hour of a worker costs by resource class, as in cpu-small=0.04,gpu=1.2; for budgets with a cost.
+    prices: str = ""
+
     sqs_region: str | None = None
     # SQS takes 80 characters: this, "optml-", the resource class, "-dead".
     sqs_queue_prefix: str = Field(default="", pattern=r"^[A-Za-z0-9_-]{0,29}$")
@@ -102,6 +106,12 @@ class Settings(BaseSettings):
             # Without the slash, s3://bucket/data would open s3://bucket/data-of-others too.
             if not re.fullmatch(r"s3://[^/@:?#\s]+/(?:[^?#]*/)?", prefix):
                 raise ValueError(f"must be s3:// prefixes that end in a slash, separated by commas; {prefix!r} is none")
+        return text
+
+    @field_validator("prices")
+    @classmethod
+    def _check_prices(cls, text: str) -> str:
+        _prices(text)
         return text
 
     @field_validator("resource_class")
@@ -173,6 +183,11 @@ class Settings(BaseSettings):
         return _listed(self.api_s3_prefixes)
 
     @property
+    def prices_per_hour(self) -> dict[str, float]:
+        """What an hour of a worker costs, by resource class."""
+        return _prices(self.prices)
+
+    @property
     def broker(self) -> Broker:
         """The broker. Raises SettingsError when none is set."""
         if self.broker_url is None:
@@ -210,6 +225,19 @@ class Settings(BaseSettings):
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _prices(text: str) -> dict[str, float]:
+    prices = {}
+    for item in _listed(text):
+        name, _, price = item.partition("=")
+        try:
+            prices[name.strip()] = float(price)
+        except ValueError:
+            prices[name.strip()] = math.nan
+        if not name.strip() or not 0 < prices[name.strip()] < math.inf:
+            raise ValueError(f"must be CLASS=PRICE, more than 0, separated by commas; {item!r} is not")
+    return prices
 
 
 def _checked(url: str | None, schemes: tuple[str, ...]) -> str | None:

@@ -40,9 +40,9 @@ class Ranked:
 
 
 def value_of(trial: Trial, metric: str) -> float | None:
-    """The figure a trial is ranked by; None when it is not complete, or the figure missing or not finite."""
+    """The figure a trial is ranked by; None when it is not complete, not feasible, or not finite."""
     value = trial.metrics.get(metric)
-    if trial.state is not TrialState.COMPLETE or value is None or not math.isfinite(value):
+    if trial.state is not TrialState.COMPLETE or not trial.is_feasible or value is None or not math.isfinite(value):
         return None
     return value
 

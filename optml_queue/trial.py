@@ -30,6 +30,8 @@ class TrialState(StrEnum):
     CANCELLED = "cancelled"
 
 
+INFEASIBLE = "infeasible"  # how the reason of a complete trial that breaks a constraint begins; prelude.lua has it too
+
 LIVE_STATES = frozenset({TrialState.QUEUED, TrialState.RUNNING})
 TERMINAL_STATES = frozenset(TrialState) - LIVE_STATES
 REOPENABLE_STATES = frozenset({TrialState.FAILED, TrialState.CANCELLED})
@@ -99,6 +101,11 @@ class Trial:
     queued_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether it keeps the constraints that its spec has for complete trials."""
+        return not (self.state is TrialState.COMPLETE and self.reason.startswith(f"{INFEASIBLE}:"))
 
     @property
     def wait_s(self) -> float | None:

@@ -41,6 +41,7 @@ METRICS = (
     Metric("error_rate", help="fraction of rows taken for another class: 1 - accuracy"),
     Metric("accuracy", Goal.MAXIMIZE, help="fraction of rows taken for their class"),
     Metric("loss", help="mean loss, without the penalty on the kernels"),
+    Metric("parameters_count", help="weights and biases of the network"),
 )
 DATA = ("digits", "mnist", "npz", "table")
 
@@ -69,6 +70,7 @@ def train(trial: ActiveTrial) -> dict[str, float]:
     test = _tensors(table, point.split)
     metric = trial.metric or METRICS[0].name
     sizes = [table.features, *point.network_size, len(table.classes)]
+    parameters_count = float(sum((fan_in + 1) * fan_out for fan_in, fan_out in pairwise(sizes)))
     if kept := trial.restore():
         begun, state = kept["epoch"], functions.resume(*kept["network"])
     else:
@@ -76,7 +78,7 @@ def train(trial: ActiveTrial) -> dict[str, float]:
     for epoch in range(begun + 1, point.epochs + 1):
         order = functions.order(table.rows, trial.seed, epoch)
         state = graphs.epoch(inputs, targets, order, state, point.batch_size, point.rates(), trial.seed)
-        metrics = _metrics(graphs.test(*test, state.weights), len(held_out))
+        metrics = {**_metrics(graphs.test(*test, state.weights), len(held_out)), "parameters_count": parameters_count}
         trial.report(epoch, metrics[metric])
         if epoch < point.epochs:
             trial.checkpoint_if_due(partial(dict, epoch=epoch, network=state))

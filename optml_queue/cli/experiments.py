@@ -259,6 +259,8 @@ def best(
     """Rank the points of an experiment, the best first.
 
     With several seeds a point's rank is its mean over them, and ± is the standard deviation.
+    With several metrics, the trials on their Pareto front follow. Stopped trials have no rank, nor has one that
+    breaks a constraint.
 
     Examples
       optml best                                the newest experiment's leaderboard
@@ -266,22 +268,34 @@ def best(
       optml best latest --top 1 --json | jq '.points[0].params'
       optml best latest --fetch model           bring the best trial's artifacts
     """
+    from optml_queue.cli import units
     from optml_queue.cli.connection import documents, reading
-    from optml_queue.cli.ranking import ranked
-    from optml_queue.cli.tables import leaderboard
+    from optml_queue.cli.ranking import front_document, ranked, several_metrics
+    from optml_queue.cli.tables import front_table, leaderboard
     from optml_queue.cli.terminal import say, show, show_json, stdout_width
+    from optml_queue.pareto import front
 
     with reading(results, archive) as source:
         record = source.experiment(source.resolve(experiment))
         standings = ranked(source, record, top)
+        metrics = several_metrics(record)
+        on_front = front(source.stream(record.id), metrics) if metrics else []
         brought = _bring_best(documents(results, archive), record, standings, fetch) if fetch else []
     if as_json:
         points = [{"rank": s.rank, **s.document(record.metric)} for s in standings]
         files = {"fetched": [str(path) for path in brought]} if fetch else {}
-        show_json({"experiment": record.id, "metric": record.metric, "goal": record.goal, "points": points, **files})
+        fronts = {"front": [front_document(trial, metrics) for trial in on_front]} if metrics else {}
+        head = {"experiment": record.id, "metric": record.metric, "goal": record.goal}
+        show_json({**head, "points": points, **fronts, **files})
         return
     if standings:
         show(leaderboard(standings, record.metric, stdout_width()))
+        if on_front:
+            shown = units.count(len(on_front))
+            show(
+                f"\nOn the Pareto front of {', '.join(m.name for m in metrics)} ({shown} trials, {top} shown at most):"
+            )
+            show(front_table(on_front[:top], metrics, stdout_width()))
     else:
         show(f"{record.id} has no complete trial yet; optml status {record.id} tells how far it is")
     for path in brought:

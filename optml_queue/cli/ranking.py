@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from optml_queue.driver import Goal
+from optml_queue.driver import Goal, Metric
 from optml_queue.summary import leaderboard
 from optml_queue.trial import Trial, TrialState
 
@@ -75,6 +75,12 @@ def examples(source: Source, experiment: Experiment) -> tuple[Trial | None, Tria
     return _first(source, experiment, TrialState.FAILED), _first(source, experiment, TrialState.DIVERGED)
 
 
+def front_document(trial: Trial, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """A trial on the Pareto front as JSON."""
+    values = {metric.name: trial.metrics[metric.name] for metric in metrics}
+    return {"number": trial.number, "params": trial.params, "seed": trial.seed, "metrics": values}
+
+
 def _first(source: Source, experiment: Experiment, state: TrialState) -> Trial | None:
     found = source.page(experiment.id, state, limit=1) if experiment.counts[state] else []
     return found[0] if found else None
@@ -85,3 +91,8 @@ def has_one_seed(experiment: Experiment) -> bool:
     spec = json.loads(experiment.spec)
     searches: Sequence[dict[str, Sequence[int]]] = [spec, *spec.get("earlier", ())]
     return len({seed for search in searches for seed in search.get("seeds") or [0]}) == 1
+
+
+def several_metrics(experiment: Experiment) -> list[Metric]:
+    """The metrics that a Pareto front is of; none where there is only one."""
+    return [Metric(each["name"], Goal(each["goal"])) for each in json.loads(experiment.spec).get("metrics", ())]

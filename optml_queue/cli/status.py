@@ -89,6 +89,7 @@ class Status:
             ("best", self._best()),
             *[("trouble", line) for line in troubles(self.failed, self.diverged, x.counts)],
             ("submitted", f"{units.local_time(x.created_at)}, {units.duration(self.now - x.created_at)} ago"),
+            ("limits", self._limits()),
             ("took", units.duration(took_s(x)) if x.finished_at is not None else ""),
             ("workers", self._workers()),
         ]
@@ -103,6 +104,15 @@ class Status:
     def _tally(self) -> str:
         bound = "" if self.total.exact else "≤ "
         return f"{units.count(self.experiment.terminal)}/{bound}{units.count(self.total.trials)}"
+
+    def _limits(self) -> str:
+        """Target and budget, and the worker time of attempts that ended."""
+        x = self.experiment
+        target = [] if x.target is None else [f"target {x.metric} {units.number(x.target)}"]
+        budget = [f"{key} {units.number(limit)}" for key, limit in x.budget.to_dict().items()]
+        if not target and not budget:
+            return ""
+        return f"{', '.join([*target, *budget])}; spent {x.worker_s / 3600:.3g} worker hours"
 
     def _speed(self) -> str:
         if self.per_second is None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from optml_queue.cli.ranking import Standing
+    from optml_queue.driver import Metric
     from optml_queue.store import Experiment, WorkerInfo
 
 STYLES = {
@@ -214,7 +215,7 @@ def trial_table(trials: Sequence[Trial], metric: str, width: int = 80) -> Table:
     before = [
         Column("trial", [str(t.number) for t in trials], right=True),
         Column("seed", [str(t.seed) for t in trials], right=True),
-        Column("state", [state_word(t.state) for t in trials]),
+        Column("state", [state_word(t.state) if t.is_feasible else "infeasible" for t in trials]),
     ]
     after = [
         Column(metric, [units.number(t.metrics.get(metric)) for t in trials], right=True),
@@ -222,6 +223,16 @@ def trial_table(trials: Sequence[Trial], metric: str, width: int = 80) -> Table:
         Column("attempts", [str(t.attempts) for t in trials], right=True),
         Column("worker", [t.worker or units.NOTHING for t in trials], cut=True),
     ]
+    return fitted(before, [t.params for t in trials], after, width)
+
+
+def front_table(trials: Sequence[Trial], metrics: Sequence[Metric], width: int = 80) -> Table:
+    """Trials on the Pareto front one a row, with all metrics that the front is of."""
+    before = [
+        Column("trial", [str(t.number) for t in trials], right=True),
+        Column("seed", [str(t.seed) for t in trials], right=True),
+    ]
+    after = [Column(m.name, [units.number(t.metrics[m.name]) for t in trials], right=True) for m in metrics]
     return fitted(before, [t.params for t in trials], after, width)
 
 

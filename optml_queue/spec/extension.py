@@ -9,7 +9,7 @@ from typing import Any
 from optml_queue.errors import InputError
 from optml_queue.spec.spec import Spec
 
-_FIXED = ("name", "method", "seed", "metric", "resources")
+_FIXED = ("name", "method", "seed", "metric", "metrics", "constraints", "resources")
 
 
 def extended(old: Spec, new: Spec, next_number: int) -> Spec:

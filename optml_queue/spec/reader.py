@@ -15,6 +15,8 @@ from optml_queue.spec.code_section import read_code
 from optml_queue.spec.data_section import MAX_SEED, read_data
 from optml_queue.spec.document import MAX_BYTES, DocumentError, Node, compose, decode, dump, shortened
 from optml_queue.spec.duration import duration_s
+from optml_queue.spec.ending_section import EndingSection
+from optml_queue.spec.metrics_section import put_first_metric, read_constraints, read_other_metrics
 from optml_queue.spec.override import override
 from optml_queue.spec.search import Search
 from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
@@ -31,10 +33,9 @@ MAX_PRIORITY = 100
 _KEYS = (
     "name", "algorithm", "program", "requirements", "command", "files", "method", "seed", "metric", "parameters",
     "data", "exclude", "points", "seeds", "max_trials", "max_parallel", "max_failed", "timeout", "retry",
-    "resources", "priority", "earlier",
+    "resources", "priority", "earlier", "metrics", "constraints", "early_stopping", "target", "budget",
 )  # fmt: skip
 _SEARCH_KEYS = ("method", "seed", "parameters", "exclude", "points", "seeds", "max_trials", "until")
-_LATER_KEYS = ("early_stopping",)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 # A class names a queue; these are the letters that every broker takes.
 _CLASS = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -101,6 +102,7 @@ class _Reader:
         self._root = root
         self._report = root.report
         self._base = base
+        put_first_metric(root)
         self._code = read_code(root, base, drivers)
         self._driver = self._load_driver(drivers)
 
@@ -109,11 +111,17 @@ class _Reader:
         root = self._root
         if not isinstance(root.node.value, dict):
             return None
-        root.refuse_others(_KEYS, spellings.SPEC, later=_LATER_KEYS)
+        root.refuse_others(_KEYS, spellings.SPEC)
         name = self._required_name()
         metric, goal, at = self._metric()
         earlier = self._earlier()
         search = self._search(root)
+        ending = EndingSection(root)
+        other_metrics = read_other_metrics(root, self._driver, metric)
+        named = [] if search is None else [axis.name for axis in search.space.axes]
+        judged_by = [metric, *(other.name for other in other_metrics)]
+        constraints = read_constraints(root, self._driver, [*named, *judged_by])
+        early_stopping, target, budget = ending.early_stopping(), root.number("target"), ending.budget()
         data = read_data(root, self._base, self._driver)
         max_parallel = root.integer("max_parallel", 1, MAX_TRIALS)
         max_failed = root.integer("max_failed", 0, MAX_TRIALS)
@@ -141,6 +149,11 @@ class _Reader:
             resource_class=resource_class,
             priority=priority,
             earlier=earlier,
+            other_metrics=other_metrics,
+            constraints=constraints,
+            early_stopping=early_stopping,
+            target=None if target is None else float(target),
+            budget=budget,
             text=text,
         )
 

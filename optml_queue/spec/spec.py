@@ -9,8 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from optml_queue.data import DataSpec
-from optml_queue.driver import Driver, Goal, Metric
+from optml_queue.driver import DURATION, Driver, Goal, Metric
+from optml_queue.early_stopping import EarlyStopping
+from optml_queue.expression import Expression, parse_freely
 from optml_queue.space import Space
+from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.spec.code import Code, code_from_dict
 from optml_queue.spec.command import Command
 from optml_queue.spec.document import dump
@@ -54,7 +57,9 @@ class Spec:
     `seed` belongs to random search, `seeds` to the trials: every point is tried once with each of them.
     `points` are tried first. A point holds the parameters that the spec names; the driver adds its defaults.
     None means without limit; `data` are None where the code needs none. `earlier` are the searches that this one
-    extends, the first one first. `text` is the YAML as typed, with what `--set` changed.
+    extends, the first one first. `other_metrics` are weighed against `metric`, by which alone trials are ranked and
+    stopped; `constraints` are over metrics and parameters of complete trials. `text` is the YAML as typed, with what
+    `--set` changed.
     """
 
     name: str
@@ -76,6 +81,11 @@ class Spec:
     resource_class: str = DEFAULT_CLASS
     priority: int = 0
     earlier: tuple[Search, ...] = ()
+    other_metrics: tuple[Metric, ...] = ()
+    constraints: tuple[Expression, ...] = ()
+    early_stopping: EarlyStopping | None = None
+    target: float | None = None
+    budget: Budget = NO_BUDGET
     text: str = field(default="", compare=False, repr=False)
 
     @cached_property
@@ -104,7 +114,7 @@ class Spec:
         return {
             "method": self.method,
             **({"seed": self.seed} if self.method == "random" else {}),
-            "metric": self._metric_keys(),
+            **self._judged_by(),
             "parameters": {axis.name: axis.to_dict() for axis in self.space.axes},
             "exclude": [condition.text for condition in self.space.exclude],
             "points": list(self.points),
@@ -113,8 +123,28 @@ class Spec:
             "retry": self.retry.to_dict(),
             "resources": {"class": self.resource_class},
             "priority": self.priority,
+            **({"early_stopping": self.early_stopping.to_dict()} if self.early_stopping else {}),
+            **({"target": self.target} if self.target is not None else {}),
+            **({"budget": self.budget.to_dict()} if self.budget != NO_BUDGET else {}),
             **({"earlier": [search.to_dict() for search in self.earlier]} if self.earlier else {}),
         }
+
+    def _judged_by(self) -> dict[str, Any]:
+        others = [{"name": metric.name, "goal": metric.goal.value} for metric in self.other_metrics]
+        metrics = {"metrics": [self._metric_keys(), *others]} if others else {"metric": self._metric_keys()}
+        constraints = {"constraints": [each.text for each in self.constraints]} if self.constraints else {}
+        return {**metrics, **constraints}
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All that it names; the first is the one judged by."""
+        return (Metric(self.metric, self.goal), *self.other_metrics)
+
+    @property
+    def measures_duration(self) -> bool:
+        """Whether what trains a trial adds `duration_s`, the seconds of its last attempt, to its metrics."""
+        named = any(metric.name == DURATION for metric in self.other_metrics)
+        return named or any(DURATION in each.names for each in self.constraints)
 
     def _metric_keys(self) -> dict[str, Any]:
         keys = {"name": self.metric, "goal": self.goal.value, "at": self.at}
@@ -135,7 +165,9 @@ class Spec:
     def from_json(cls, text: str | bytes) -> Spec:
         """The spec that `to_json` wrote; nothing is checked again, and no driver is loaded."""
         fields = json.loads(text)
-        metric, search = fields["metric"], Search.from_dict(fields)
+        metric, *others = fields.get("metrics") or [fields["metric"]]
+        search = Search.from_dict(fields)
+        constraints = [parse_freely(text) for text in fields.get("constraints", ())]
         return cls(
             name=fields["name"],
             code=code_from_dict(fields["code"]),
@@ -155,6 +187,11 @@ class Spec:
             retry=RetryPolicy.from_dict(fields["retry"]),
             resource_class=fields["resources"]["class"],
             priority=fields["priority"],
+            other_metrics=tuple(Metric(each["name"], Goal(each["goal"])) for each in others),
+            constraints=tuple(constraints),
+            early_stopping=EarlyStopping.from_dict(fields["early_stopping"]) if "early_stopping" in fields else None,
+            target=fields.get("target"),
+            budget=Budget.from_dict(fields.get("budget", {})),
             earlier=tuple(Search.from_dict(each) for each in fields.get("earlier", ())),
             text=fields["text"],
         )

@@ -12,6 +12,7 @@ _TRIALS = "the number of trials is max_trials"
 _PARALLEL = "the number of trials at once is max_parallel"
 _FAILED = "the number of failures to stop at is max_failed"
 _PARAMETERS = "the search space is parameters"
+_STOPPING = "early stopping is early_stopping: {method: asha}"
 _RETRY = "attempts are set by retry: {max_attempts: 3}"
 
 SPEC: Mapping[str, str] = {
@@ -29,9 +30,9 @@ SPEC: Mapping[str, str] = {
     "n_jobs": _PARALLEL,
     "parallelTrialCount": _PARALLEL,
     "maxFailedTrialCount": _FAILED,
-    "early_terminate": "early stopping is not available in this version",
-    "earlyStopping": "early stopping is not available in this version",
-    "scheduler": "early stopping is not available in this version",
+    **dict.fromkeys(("early_terminate", "earlyStopping", "scheduler", "pruner"), _STOPPING),
+    "objectives": "several metrics are metrics: [{name: …, goal: …}, …]",
+    "additionalMetricNames": "several metrics are metrics: [{name: …, goal: …}, …]",
     "search_alg": "the way to search is method: grid or method: random",
     "sampler": "the way to search is method: grid or method: random",
     "space": _PARAMETERS,
@@ -41,7 +42,7 @@ SPEC: Mapping[str, str] = {
     "max_retries": _RETRY,
     "max_failures": _RETRY,
     "retries": _RETRY,
-    "time_budget_s": "the time of one attempt is limited by timeout",
+    "time_budget_s": "the time of an experiment is limited by budget: {wall: 2h}, that of one attempt by timeout",
     "points_to_evaluate": "points to try first are points",
     "entity": "leave it out: an experiment goes by its name alone",
     "project": "leave it out: an experiment goes by its name alone",
@@ -67,12 +68,27 @@ PARAMETER: Mapping[str, str] = {
 METRIC: Mapping[str, str] = {
     **dict.fromkeys(("direction", "mode", "type"), "write goal: minimize or goal: maximize"),
     **dict.fromkeys(("objectiveMetricName", "metric"), "write name"),
-    "target": "stopping at a target is not available in this version",
+    "target": "a target is a key of its own, beside metric: target: 0.05",
 }
 
 GOAL: Mapping[str, str] = {
     **dict.fromkeys(("min", "minimise", "minimum", "lower"), "minimize"),
     **dict.fromkeys(("max", "maximise", "maximum", "higher"), "maximize"),
+}
+
+EARLY_STOPPING: Mapping[str, str] = {
+    **dict.fromkeys(("type", "name", "algorithmName"), "write method"),
+    **dict.fromkeys(("grace_period", "min_iter", "min_resource", "start_step", "n_warmup_steps"), "write min_steps"),
+    **dict.fromkeys(("reduction_factor", "eta"), "write reduction"),
+    **dict.fromkeys(("max_t", "max_iter", "max_resource"), "write max_steps"),
+    **dict.fromkeys(("min_samples_required", "min_trials_required", "n_startup_trials"), "write min_trials"),
+}
+
+BUDGET: Mapping[str, str] = {
+    **dict.fromkeys(("time", "duration", "wall_s", "wall_time", "time_budget_s"), "the time since submission is wall"),
+    **dict.fromkeys(("hours", "cpu_hours", "gpu_hours"), "the time of all workers is worker_hours"),
+    **dict.fromkeys(("price", "money", "max_cost"), "write cost"),
+    "max_trials": "write trials",
 }
 
 RETRY: Mapping[str, str] = {

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from optml_queue.early_stopping import EarlyStopping
+from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.trial import TERMINAL_STATES, TrialState
 
 WINDOW_AT_START = 100  # a grid this small is in the queue whole at once; claim.lua has the same figure
@@ -51,6 +53,10 @@ class Submission:
     max_backoff_s: float = 0.0
     timeout_s: float | None = None
     priority: int = 0
+    at: str = "last"
+    early_stopping: EarlyStopping | None = None
+    target: float | None = None
+    budget: Budget = NO_BUDGET
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def fields(self) -> dict[str, str]:
@@ -71,6 +77,14 @@ class Submission:
             "max_backoff_ms": str(int(self.max_backoff_s * 1000)),
             "timeout_s": _text(self.timeout_s),
             "priority": str(self.priority),
+            "at": self.at,
+            "stop": "",
+            **(self.early_stopping.fields() if self.early_stopping else {}),
+            "target": _text(self.target),
+            "budget_trials": _text(self.budget.trials),
+            "budget_hours": _text(self.budget.worker_hours),
+            "budget_wall_s": _text(self.budget.wall),
+            "budget_cost": _text(self.budget.cost),
             "facts": json.dumps(dict(self.facts)),
         }
 
@@ -81,9 +95,9 @@ class Experiment:
 
     `counts` has every trial state. `window` bounds how many trials wait in the queue. `finished` is the
     length of the log of finished trials, `archived` how much of it lies in parts, `consolidated` the length
-    that the final files cover (-1: none). `extensions` is how often its plan was extended. `events` counts what
-    was out of the ordinary, under the names that the scripts give it. `is_restoring`: it is coming back from the
-    archive, and not all of it is there.
+    that the final files cover (-1: none). `extensions` is how often its plan was extended. `worker_s` is the time of
+    all attempts that ended. `events` counts what was out of the ordinary, under the names that the scripts give it.
+    `is_restoring`: it is coming back from the archive, and not all of it is there.
     """
 
     id: str
@@ -105,6 +119,8 @@ class Experiment:
     max_trials: int | None = None
     timeout_s: float | None = None
     priority: int = 0
+    target: float | None = None
+    budget: Budget = NO_BUDGET
     created: int = 0
     published: int = 0
     window: int = WINDOW_AT_START
@@ -113,6 +129,7 @@ class Experiment:
     archived: int = 0
     consolidated: int = -1
     extensions: int = 0
+    worker_s: float = 0.0
     events: Mapping[str, int] = field(default_factory=dict)
     is_restoring: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -164,6 +181,8 @@ class Experiment:
             max_trials=submission.max_trials,
             timeout_s=submission.timeout_s,
             priority=submission.priority,
+            target=submission.target,
+            budget=submission.budget,
             facts=submission.facts,
         )
 
@@ -189,6 +208,11 @@ class Experiment:
             max_trials=_limit(record.get("max_trials")),
             timeout_s=float(record["timeout_s"]) if record.get("timeout_s") else None,
             priority=int(record.get("priority", 0)),
+            target=_figure(record.get("target")),
+            budget=Budget(
+                _limit(record.get("budget_trials")),
+                *(_figure(record.get(f"budget_{name}")) for name in ("hours", "wall_s", "cost")),
+            ),
             created=int(record.get("created", 0)),
             published=published,
             window=int(record.get("window", WINDOW_AT_START)),
@@ -197,6 +221,7 @@ class Experiment:
             archived=int(record.get("archived", 0)),
             consolidated=int(record.get("consolidated", -1)),
             extensions=int(record.get("extensions", 0)),
+            worker_s=int(record.get("worker_ms", 0)) / 1000,
             events={name[2:]: int(record[name]) for name in record if name.startswith("e:")},
             is_restoring="restoring" in record,
             facts=json.loads(record.get("facts", "{}")),
@@ -209,3 +234,7 @@ def _text(limit: float | None) -> str:
 
 def _limit(text: str | None) -> int | None:
     return int(text) if text else None
+
+
+def _figure(text: str | None) -> float | None:
+    return float(text) if text else None

@@ -79,6 +79,7 @@ SCRIPTS = (
     "restore_queued",
     "restored",
     "revive",
+    "spend",
 )
 
 
@@ -337,6 +338,7 @@ class Store:
     def restore(self, record: Experiment, submission: Submission) -> bool:
         """Begin to bring an experiment back. False when it exists."""
         fields = [text for field in submission.fields().items() for text in field]
+        fields += ["worker_ms", str(round(record.worker_s * 1000))]
         fields += [text for name, count in record.events.items() for text in (f"e:{name}", str(count))]
         return bool(self._run("restore", _x(record.id), int(record.created_at * 1000), *fields))
 
@@ -344,7 +346,8 @@ class Store:
         """Bring finished trials back. False when all is restored already."""
         args: list[str | float] = []
         for trial in trials:
-            args += [trial.number, trial.state, encode(trial.metrics), finished_record(trial)]
+            args += [trial.number, trial.state, encode(trial.metrics), encode(trial.reason)]
+            args.append(finished_record(trial))
         return bool(self._run("restore_finished", _x(experiment), *args))
 
     def restore_attempts(self, experiment: str, attempts: Mapping[int, Sequence[Attempt]]) -> bool:
@@ -438,6 +441,14 @@ class Store:
     def drain(self, experiment: str, most: int = SLICE) -> int:
         """Cancel queued trials of an experiment that is ending. How many; 0 when none is left."""
         return int(self._run("drain", _x(experiment), most))
+
+    def spend(self, experiment: str, cost_s: float | None) -> float:
+        """End the experiment when its budget is spent. The worker time spent so far in seconds, what runs now included.
+
+        `cost_s` is how much worker time its limit of cost buys; None when it has none.
+        """
+        limit = "" if cost_s is None else int(cost_s * 1000)
+        return int(self._run("spend", _x(experiment), limit)) / 1000
 
     # Trials: one attempt
 

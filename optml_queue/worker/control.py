@@ -36,6 +36,7 @@ class Control:
     def __init__(self, app: Application) -> None:
         self._store = app.store
         self._publisher = Publisher(app)
+        self._prices = app.settings.prices_per_hour
         self._archivist = Archivist(app.store, app.settings.archive)
         self._note = app.loop_note
         self._dead_letters = DeadLetters(app.store, app.settings.broker) if app.settings.broker.is_sqs else None
@@ -94,7 +95,7 @@ class Control:
 
     def _advance(self, experiment: str) -> None:
         try:
-            advance(self._store, self._publisher.publish, experiment)
+            advance(self._store, self._publisher.publish, experiment, self._prices)
         except UnreachableError:
             raise
         except NotFoundError:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, assert_never
 from optml_queue.archive import Archive, open_archive, program
 from optml_queue.archive.dataset import fetch
 from optml_queue.driver import ActiveTrial, Driver, Order, algorithm_names
+from optml_queue.early_stopping import stopped
 from optml_queue.errors import AttemptEndedError, AttemptFailedError, OptmlError, UnreachableError
-from optml_queue.runner import data_of, run_attempt
+from optml_queue.runner import data_of, run_trial
 from optml_queue.spec import Algorithm, Code, Spec
 from optml_queue.store import Assignment, Declined, Store
-from optml_queue.trial import Reason, TrialResult, TrialState, digest
+from optml_queue.trial import Reason, TrialResult, digest
 from optml_queue.worker.capture import Capture, end_of
 from optml_queue.worker.ending import Ending
 from optml_queue.worker.keeping import Keeping
@@ -117,11 +118,12 @@ class Execution:
             self._prepared.add(experiment)
             prepare_beside(spec.driver)
         data = data_of(spec, self._fetch, self._settings.cache_dir)
-        return run_attempt(spec.driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal)
+        return run_trial(spec, spec.driver, data, trial)
 
-    def metric(self, experiment: str) -> str:
-        """The name of the metric that trials of an experiment report."""
-        return self._spec(experiment).metric
+    def stopped(self, experiment: str, curve: Mapping[int, float]) -> TrialResult:
+        """What a trial with these reported values came to when it was told to stop."""
+        spec = self._spec(experiment)
+        return stopped(curve, spec.metric, spec.goal, spec.at)
 
     def timetable(self) -> Timetable:
         """When the checkpoints of an attempt that begins now are due."""
@@ -156,7 +158,6 @@ class Attempt:
         self._assignment = assignment
         self._last_order = Order.OK
         self._asked_at = time.monotonic()
-        self._last_value: float | None = None
         self._timetable = execution.timetable()
 
     def run(self) -> str:
@@ -213,8 +214,10 @@ class Attempt:
     def _obey(self, order: Order) -> str:
         match order:
             case Order.STOP:
-                value = {} if self._last_value is None else {self._execution.metric(self._experiment): self._last_value}
-                return self._finish(TrialResult(TrialState.STOPPED_EARLY, value, "stopped early"))
+                # The store's curve: an earlier attempt may have come further than this one.
+                read = partial(self._store.curve, self._experiment, self._number)
+                curve = patiently(read, f"the curve of trial {self._number}")
+                return self._finish(self._execution.stopped(self._experiment, curve))
             case Order.CANCEL:
                 return self._release(Reason.CANCELLED, failed=False)
             case Order.RELEASE | Order.OK:
@@ -287,7 +290,6 @@ class Attempt:
     # What the driver calls
 
     def _report(self, step: int, value: float) -> Order:
-        self._last_value = value
         report = partial(self._store.report, self._experiment, self._number, self._token, step, value)
         return patiently(report, f"a report of trial {self._number}")
 

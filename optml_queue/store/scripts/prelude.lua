@@ -15,6 +15,9 @@
 --   <x>:in:<state>      zset    finished trials of every other state, by number
 --   <x>:attempts:<n>    list    attempts that ended without a result
 --   <x>:checkpoints     hash    failed or cancelled trial -> key of its last checkpoint, from where a retry goes on
+--   <x>:rung:<b>:<step> zset    trials that came to a rung of bracket b (see report.lua); score: their value, smallest best
+--   <x>:averages:<step> zset    complete trials; score: mean of their values up to the step, smallest best (median stopping)
+--   <x>:bests           hash    trial -> its best value so far, smallest best, where early stopping needs it
 --   <x>:recoveries      list    times (ms) from the loss of an attempt to the begin of the next, the last ones
 --   optml:leases        zset    "<id>|<n>"; score: end of the lease (ms)
 --   optml:active        zset    experiments that are not over
@@ -161,6 +164,48 @@ local function give_up_if_hopeless(x)
   end
 end
 
+-- Let an experiment end, before all its trials have, as complete.
+local function end_ahead(x, reason)
+  redis.call('HSET', x, 'ending', 'complete', 'reason', reason)
+  want(x)
+end
+
+-- End an experiment that has spent its budget; `spent` is worker time (ms). See spend.lua.
+local function end_if_spent(x, spent)
+  local facts = redis.call('HMGET', x, 'state', 'ending', 'budget_trials', 'budget_hours', 'budget_wall_s', 'budget_cost',
+    'budget_cost_ms', 'created_at', 'n:complete', 'n:diverged', 'n:failed', 'n:stopped_early')
+  if facts[1] ~= 'running' or facts[2] then
+    return
+  end
+  local function is_reached(limit, value)
+    limit = tonumber(limit or '')
+    return limit and value >= limit
+  end
+  local ended = 0
+  for i = 9, 12 do
+    ended = ended + tonumber(facts[i] or '0')
+  end
+  if is_reached(facts[3], ended) then
+    end_ahead(x, 'budget spent: ' .. facts[3] .. ' trials have ended')
+  elseif is_reached(facts[4], spent / 3600000) then
+    end_ahead(x, 'budget spent: ' .. facts[4] .. ' worker hours')
+  elseif is_reached(facts[7], spent) then
+    end_ahead(x, 'budget spent: a cost of ' .. facts[6])
+  elseif is_reached(facts[5], (now_ms() - tonumber(facts[8])) / 1000) then
+    end_ahead(x, 'budget spent: ' .. facts[5] .. ' s since submission')
+  end
+end
+
+-- An attempt that began at `begun` (ms) ends: count its time.
+local function spend(x, begun)
+  return redis.call('HINCRBY', x, 'worker_ms', int(math.max(0, now_ms() - tonumber(begun))))
+end
+
+-- Whether a complete trial broke a constraint: it says so in its reason (JSON); see constraints.py.
+local function is_infeasible(reason)
+  return string.sub(reason, 1, 12) == '"infeasible:'
+end
+
 -- The place of a complete trial in the ranking, smallest best; nil when its metric is missing or not finite.
 local function rank_of(x, metrics)
   local facts = redis.call('HMGET', x, 'metric', 'goal')
@@ -172,12 +217,12 @@ local function rank_of(x, metrics)
 end
 
 -- Put a finished trial where it is found by its state.
-local function place(x, n, state, metrics)
+local function place(x, n, state, metrics, reason)
   if state ~= 'complete' then
     redis.call('ZADD', x .. ':in:' .. state, n, n)
     return
   end
-  local rank = rank_of(x, metrics)
+  local rank = not is_infeasible(reason) and rank_of(x, metrics)
   if rank then
     redis.call('ZADD', x .. ':rank', rank, n)
   end
@@ -222,13 +267,14 @@ local function conclude(x, n, state, metrics, reason, error)
     note_time(times, 'run', now - tonumber(begun))
     note_time(times, 'wait', tonumber(begun) - tonumber(t[6]))
   end
-  place(x, n, state, metrics)
+  place(x, n, state, metrics, reason)
   if t[8] and (state == 'failed' or state == 'cancelled') then
     redis.call('HSET', x .. ':checkpoints', n, t[8])
   end
   if state == 'failed' then
     give_up_if_hopeless(x)
   end
+  end_if_spent(x, t[1] == 'running' and spend(x, begun) or tonumber(redis.call('HGET', x, 'worker_ms') or '0'))
   if not settle(x) then
     want_if_low(x)
   end
@@ -279,6 +325,7 @@ local function end_attempt(x, n, reason, failed, error, traceback, delay_ms, out
     conclude(x, n, 'failed', '{}', cjson.encode(reason), error)
     return 'failed'
   end
+  end_if_spent(x, spend(x, t[3]))
   delay_ms = delay_ms or (failed and back_off_ms(x, n, failures, reason) or 0)
   redis.call('HSET', key, 's', 'queued', 'tok', '', 'f', failures, 'r', releases)
   if t[6] == 'release' then

@@ -27,8 +27,8 @@ for i = 1, #ARGV, 7 do
   end
 end
 if reopened > 0 then
-  if redis.call('HGET', x, 'state') == 'cancelled' then
-    -- Only what was asked for runs again, not the rest of a grid that somebody cancelled.
+  if redis.call('HGET', x, 'state') == 'cancelled' or redis.call('HGET', x, 'ending') == 'complete' then
+    -- Only what was asked for runs again, not the rest of a grid that somebody, a target or a budget cut off.
     redis.call('HSET', x, 'exhausted', '1')
   end
   redis.call('HDEL', x, 'ending')

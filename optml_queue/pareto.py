@@ -1,0 +1,39 @@
+"""The Pareto front: the trials than which none is better in one metric and as good in all others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from optml_queue.driver import Goal, Metric
+from optml_queue.trial import Trial, TrialState
+
+
+def front(trials: Iterable[Trial], metrics: Sequence[Metric]) -> list[Trial]:
+    """The feasible complete trials that no other dominates, the best by the first metric first.
+
+    A trial without a finite value of each metric is not among them; of equal ones all are. Reads the trials once and
+    holds no more than the front so far: the time is that of comparing each trial with it.
+    """
+    found: list[tuple[tuple[float, ...], Trial]] = []
+    for trial in trials:
+        scores = _scores(trial, metrics)
+        if scores is None or any(_dominates(other, scores) for other, _ in found):
+            continue
+        found = [(other, kept) for other, kept in found if not _dominates(scores, other)]
+        found.append((scores, trial))
+    return [trial for _, trial in sorted(found, key=lambda pair: (pair[0], pair[1].number))]
+
+
+def _scores(trial: Trial, metrics: Sequence[Metric]) -> tuple[float, ...] | None:
+    """The values, smallest best; None where the trial does not take part."""
+    if trial.state is not TrialState.COMPLETE or not trial.is_feasible:
+        return None
+    values = [trial.metrics.get(metric.name, math.nan) for metric in metrics]
+    if not all(map(math.isfinite, values)):
+        return None
+    return tuple(v if m.goal is Goal.MINIMIZE else -v for v, m in zip(values, metrics, strict=True))
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    return one != other and all(a <= b for a, b in zip(one, other, strict=True))
