@@ -227,6 +227,9 @@ def ray_tune(workers: int) -> Iterator[tuple[Run, int]]:
         def step(self) -> dict[str, Any]:
             return {"result": evaluate(self.point), "done": True}
 
+        def save_checkpoint(self, _folder: str) -> dict[str, Any]:
+            return {}  # Tune keeps one at the end of every trial
+
     environment = {"env_vars": {"PYTHONPATH": f"{FOLDER}:{FOLDER.parent}"}}
     quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
     ray.init(num_cpus=workers, runtime_env=environment, **quiet)
