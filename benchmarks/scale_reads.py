@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 FOLDER = Path(__file__).resolve().parent
 for path in (FOLDER, FOLDER.parent):
@@ -95,19 +95,15 @@ def submitting(folder: Path, points: int) -> dict[str, float]:
         store = Store.from_url(session.url)
         command = [sys.executable, "-c", SUBMIT, str(spec), "--detach", "--results", str(results)]
         began = time.time()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        took_s = time.time() - began
-        if status:
-            sys.exit("the submission failed")
+        submitted = timed(command)
         experiment = store.resolve("latest")
         first_at = first_begin(store, experiment)
         created_at = store.experiment(experiment).created_at
         store.cancel(experiment)
         subprocess.run([sys.executable, "-c", OPTML, "down", "--results", str(results)], check=True)
     return {
-        "submit_s": took_s,
-        "submitter_peak_mb": usage.ru_maxrss * 1024 / 1e6,
+        "submit_s": submitted.wall_s,
+        "submitter_peak_mb": submitted.peak_mb,
         "first_begin_after_submission_s": first_at - created_at,
         "first_begin_after_start_of_command_s": first_at - began,
     }
@@ -131,30 +127,47 @@ def reading(url: str, folder: Path, trials: int, repeat: int) -> dict[str, float
     environment = {**os.environ, "OPTML_BROKER_URL": url, "OPTML_STORE_URL": url, "OPTML_ARCHIVE_URL": str(folder)}
     table = folder / "table.csv"
 
-    def median_s(*arguments: str) -> float:
+    def median(*arguments: str) -> Run:
         say(f"optml {arguments[0]} …")
         command = [sys.executable, "-c", OPTML, *arguments]
-        return statistics.median(timed(command, environment) for _ in range(repeat))
+        return sorted(timed(command, environment) for _ in range(repeat))[repeat // 2]
 
-    export_s = median_s("export", experiment, "--format", "csv", "--output", str(table))
+    export = median("export", experiment, "--format", "csv", "--output", str(table))
     with table.open("rb") as file:
         rows = sum(1 for _ in file) - 1
     if rows != trials:
         sys.exit(f"the table has {rows:,} rows, not {trials:,}")
+    status, best = median("status", experiment), median("best", experiment)
     return {
-        "status_s": median_s("status", experiment),
-        "best_s": median_s("best", experiment),
-        "export_csv_s": export_s,
-        "export_csv_rows_per_s": rows / export_s,
+        "status_s": status.wall_s,
+        "status_cpu_s": status.cpu_s,
+        "best_s": best.wall_s,
+        "best_cpu_s": best.cpu_s,
+        "export_csv_s": export.wall_s,
+        "export_csv_cpu_s": export.cpu_s,
+        "export_csv_rows_per_s": rows / export.wall_s,
+        "export_csv_peak_mb": export.peak_mb,
         "bytes_per_finished_trial": stored_bytes(store) / trials,
     }
 
 
-def timed(command: list[str], environment: dict[str, str]) -> float:
-    """Seconds of one run of a command."""
+class Run(NamedTuple):
+    """One run of a command, its start included. On a busy machine, CPU seconds say more than those of the clock."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def timed(command: list[str], environment: dict[str, str] | None = None) -> Run:
+    """Run a command. Exits when it fails."""
     began = time.perf_counter()
-    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - began
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env=environment, **quiet)  # type: ignore[call-overload]  # mypy: options by name
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command[3:])} failed")
+    return Run(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
 def fill(store: Store, folder: Path, trials: int) -> str:
