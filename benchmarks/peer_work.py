@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
-for folder in (FOLDER.parent, FOLDER / "instant"):
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+if str(FOLDER.parent) not in sys.path:
+    sys.path.insert(0, str(FOLDER.parent))
 
-from functions import squared  # noqa: E402 -- of the folder `instant`
-
+from benchmarks.instant.functions import squared  # noqa: E402
 from optml_queue.driver import ActiveTrial, load_driver  # noqa: E402
 from optml_queue.runner import data_of, run_attempt  # noqa: E402
 from optml_queue.spec import Algorithm, Spec, parse_spec  # noqa: E402

@@ -36,14 +36,13 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
-for path in (FOLDER, FOLDER.parent):
-    if str(path) not in sys.path:  # run as a file, as the text above says
-        sys.path.insert(0, str(path))
+ROOT = FOLDER.parent
+if str(ROOT) not in sys.path:  # run as a file, as the text above says
+    sys.path.insert(0, str(ROOT))
 
-from peer_work import evaluate, instant_spec, lms_spec  # noqa: E402
-from serial_vs_queued import cpu_seconds, machine, say  # noqa: E402
-from stock_celery import URL_VARIABLE  # noqa: E402
-
+from benchmarks.peer_work import evaluate, instant_spec, lms_spec  # noqa: E402
+from benchmarks.serial_vs_queued import cpu_seconds, machine, say  # noqa: E402
+from benchmarks.stock_celery import URL_VARIABLE  # noqa: E402
 from optml_queue.archive import open_archive  # noqa: E402
 from optml_queue.embedded import join  # noqa: E402
 from optml_queue.experiments import advance, submit  # noqa: E402
@@ -110,11 +109,11 @@ def stock_celery(workers: int) -> Iterator[tuple[Run, int]]:
     """Celery out of the box, with the same writes to the same store; see `stock_celery`."""
     with valkey_server() as server, tempfile.TemporaryDirectory(prefix="stock-") as folder:
         os.environ[URL_VARIABLE] = server.url
-        from stock_celery import app, trial
+        from benchmarks.stock_celery import app, trial
 
         app.conf.broker_url = server.url
-        arguments = ["-A", "stock_celery", "worker", "-c", str(workers), "-l", "WARNING"]
-        environment = {**os.environ, "PYTHONPATH": f"{FOLDER}:{FOLDER.parent}:{os.environ.get('PYTHONPATH', '')}"}
+        arguments = ["-A", "benchmarks.stock_celery", "worker", "-c", str(workers), "-l", "WARNING"]
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
         worker = subprocess.Popen([sys.executable, "-m", "celery", *arguments], env=environment, cwd=folder)
         store, archive = Store.from_url(server.url), open_archive(folder)
 
@@ -230,7 +229,7 @@ def ray_tune(workers: int) -> Iterator[tuple[Run, int]]:
         def save_checkpoint(self, _folder: str) -> dict[str, Any]:
             return {}  # Tune keeps one at the end of every trial
 
-    environment = {"env_vars": {"PYTHONPATH": f"{FOLDER}:{FOLDER.parent}"}}
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
     quiet = {"include_dashboard": False, "logging_level": "ERROR", "log_to_driver": False}
     ray.init(num_cpus=workers, runtime_env=environment, **quiet)
 
@@ -287,7 +286,8 @@ def optuna_study(kind: str, url: str, name: str) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage: Any = url
     if kind == "journal":
-        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalRedisBackend(url))
+        backend = importlib.import_module("optuna.storages.journal").JournalRedisBackend(url)
+        storage = optuna.storages.JournalStorage(backend)
     sampler = optuna.samplers.RandomSampler(seed=0)
     return optuna.create_study(storage=storage, study_name=name, sampler=sampler, load_if_exists=True)
 
@@ -379,7 +379,7 @@ def works(options: argparse.Namespace) -> Iterator[tuple[str, list[Row]]]:
                 make = partial(instant_spec, sleep_s=seconds)
                 yield f"{trials} sleeps of {seconds:.3g} s", compared(peers, make, trials, trials, 1)
         else:
-            make = instant_spec if work == "instant" else lms_spec
+            make = partial(instant_spec if work == "instant" else lms_spec)
             yield (
                 f"{work}, {options.workers} workers",
                 compared(peers, make, options.trials, options.workers, options.rounds),

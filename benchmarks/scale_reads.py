@@ -26,12 +26,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 FOLDER = Path(__file__).resolve().parent
-for path in (FOLDER, FOLDER.parent):
-    if str(path) not in sys.path:  # run as a file, as the text above says
-        sys.path.insert(0, str(path))
+ROOT = FOLDER.parent
+if str(ROOT) not in sys.path:  # run as a file, as the text above says
+    sys.path.insert(0, str(ROOT))
 
-from serial_vs_queued import machine, say  # noqa: E402
-
+from benchmarks.serial_vs_queued import machine, say  # noqa: E402
 from optml_queue.archive import open_archive  # noqa: E402
 from optml_queue.embedded import join  # noqa: E402
 from optml_queue.experiments import submit  # noqa: E402

@@ -12,8 +12,8 @@ from functools import lru_cache
 from typing import Any
 
 from celery import Celery
-from peer_work import evaluate
 
+from benchmarks.peer_work import evaluate
 from optml_queue.store import Declined, Store
 from optml_queue.trial import TrialResult, TrialState, digest
 
