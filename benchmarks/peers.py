@@ -111,7 +111,7 @@ def stock_celery(workers: int) -> Iterator[tuple[Run, int]]:
         os.environ[URL_VARIABLE] = server.url
         from benchmarks.stock_celery import app, trial
 
-        app.conf.broker_url = server.url
+        producer = app.amqp.Producer(app.connection_for_write(server.url))
         arguments = ["-A", "benchmarks.stock_celery", "worker", "-c", str(workers), "-l", "WARNING"]
         environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{os.environ.get('PYTHONPATH', '')}"}
         worker = subprocess.Popen([sys.executable, "-m", "celery", *arguments], env=environment, cwd=folder)
@@ -119,7 +119,8 @@ def stock_celery(workers: int) -> Iterator[tuple[Run, int]]:
 
         def publish(metric: str, publications: Sequence[Publication]) -> None:
             for each in publications:
-                trial.delay(each.experiment, each.number, dict(each.params), each.generation, metric)
+                arguments = (each.experiment, each.number, dict(each.params), each.generation, metric)
+                trial.apply_async(arguments, producer=producer)
 
         def run(spec: Spec, _points: Points) -> int:
             experiment = submit(store, archive, spec)
@@ -129,6 +130,7 @@ def stock_celery(workers: int) -> Iterator[tuple[Run, int]]:
         try:
             yield run, worker.pid
         finally:
+            producer.connection.release()
             worker.terminate()
             worker.wait(60)
 
