@@ -439,9 +439,9 @@ def plot(found: Mapping[str, list[Row]], path: Path) -> None:
         axes = figure.add_subplot(len(found), 1, place)
         colors = ["#4c72b0", *["#8c8c8c"] * (len(rows) - 1)]
         drawn = axes.barh([row.peer for row in rows], [row.per_s for row in rows], color=colors)
-        axes.bar_label(drawn, fmt="{:,.4g}", padding=3)
+        axes.bar_label(drawn, fmt="{:,.0f}", padding=3)
         axes.set_xscale("log")
-        axes.margins(x=0.15)
+        axes.margins(x=0.25)
         axes.invert_yaxis()
         axes.set_title(f"{work}: trials per second")
     figure.savefig(path, dpi=120)
