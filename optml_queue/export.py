@@ -8,22 +8,32 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
+import marshal
+import struct
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import islice
+from operator import attrgetter
 from typing import Any, BinaryIO, TextIO, cast
 
 from optml_queue.driver import LEADING_COLUMNS, TRAILING_COLUMNS
 from optml_queue.errors import InputError
-from optml_queue.trial import ParamValue, Trial, encode
+from optml_queue.trial import ParamValue, Trial, TrialState, encode
 
 _TIMES = frozenset({"queued_at", "started_at", "finished_at"})
 _ROW_GROUP = 10_000
+_SPOOLED = 1_000  # trials written to the disk at once
+_LENGTH = struct.Struct("<Q")
+_LEADING, _TRAILING = attrgetter(*LEADING_COLUMNS), attrgetter(*TRAILING_COLUMNS)
+_FIELDS = tuple(each.name for each in fields(Trial))
+_RECORD = attrgetter(*("state.value" if name == "state" else name for name in _FIELDS))
+_SPELLED = frozenset({bool, list})  # whose text in a table is not Python's
+_STATE = _FIELDS.index("state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +50,10 @@ class Columns:
     def values(self, trial: Trial) -> list[Any]:
         """The trial's values in the order of `header`; None where it has none."""
         return [
-            *(getattr(trial, name) for name in LEADING_COLUMNS),
-            *(trial.params.get(name) for name in self.parameters),
-            *(trial.metrics.get(name) for name in self.metrics),
-            *(getattr(trial, name) for name in TRAILING_COLUMNS),
+            *_LEADING(trial),
+            *map(trial.params.get, self.parameters),
+            *map(trial.metrics.get, self.metrics),
+            *_TRAILING(trial),
         ]
 
 
@@ -60,9 +70,10 @@ class Spool:
         for name in parameters:
             self._kinds[name] = set()
         self.file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- `close` closes it
+        remaining = iter(trials)
         try:
-            for trial in trials:
-                self._add(trial)
+            while batch := list(islice(remaining, _SPOOLED)):
+                self._add(batch)
         except BaseException:
             self.close()
             raise
@@ -76,7 +87,10 @@ class Spool:
     def __iter__(self) -> Iterator[Trial]:
         """The trials in the order they came in. One reader at a time."""
         self.file.seek(0)
-        return map(Trial.from_json, self.file)
+        while length := self.file.read(_LENGTH.size):
+            for record in marshal.loads(self.file.read(*_LENGTH.unpack(length))):  # noqa: S302 -- our own file
+                record[_STATE] = TrialState(record[_STATE])
+                yield Trial(*record)
 
     @property
     def columns(self) -> Columns:
@@ -89,11 +103,14 @@ class Spool:
     def close(self) -> None:
         self.file.close()
 
-    def _add(self, trial: Trial) -> None:
-        for name, value in trial.params.items():
-            self._kinds[name].add(type(value))
-        self._metrics.update(dict.fromkeys(trial.metrics))
-        self.file.write(trial.to_json().encode() + b"\n")
+    def _add(self, trials: Sequence[Trial]) -> None:
+        for trial in trials:
+            for name, value in trial.params.items():
+                self._kinds[name].add(type(value))
+            self._metrics.update(dict.fromkeys(trial.metrics))
+        # Python's own form of plain values: a tenth of the time that JSON takes.
+        text = marshal.dumps([list(_RECORD(trial)) for trial in trials])
+        self.file.write(_LENGTH.pack(len(text)) + text)
 
 
 def write_csv(trials: Iterable[Trial], columns: Columns, out: BinaryIO) -> None:
@@ -101,15 +118,18 @@ def write_csv(trials: Iterable[Trial], columns: Columns, out: BinaryIO) -> None:
     with _text(out) as text:
         writer = csv.writer(_LineFeeds(text), lineterminator="\r\n")
         writer.writerow(columns.header)
+        times = [place for place, name in enumerate(columns.header) if name in _TIMES]
         for trial in trials:
-            named = zip(columns.header, columns.values(trial), strict=True)
-            writer.writerow([cell(utc(value) if name in _TIMES else value) for name, value in named])
+            row = columns.values(trial)
+            for place in times:
+                row[place] = utc(row[place])
+            # The writer has its own, quicker way with all other values, and the same one: see `cell`.
+            writer.writerow([cell(value) if type(value) in _SPELLED else value for value in row])
 
 
 def write_jsonl(spool: Spool, out: BinaryIO) -> None:
     """One JSON object a line, as `Trial.to_json` writes it; times are seconds since the epoch."""
-    spool.file.seek(0)
-    shutil.copyfileobj(spool.file, out, 1 << 20)
+    out.writelines(trial.to_json().encode() + b"\n" for trial in spool)
 
 
 def write_parquet(spool: Spool, out: BinaryIO) -> None:
@@ -164,8 +184,14 @@ def utc(time_s: float | None) -> str | None:
     """Seconds since the epoch as `2026-11-24T13:05:09.123Z`."""
     if time_s is None:
         return None
-    moment = datetime.fromtimestamp(round(time_s * 1000) / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, ms = divmod(round(time_s * 1000), 1000)
+    return f"{_second(second)}.{ms:03}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(time_s: int) -> str:
+    # Trials that run side by side share their seconds.
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def cell(value: ParamValue | None) -> str:

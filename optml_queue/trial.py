@@ -146,12 +146,17 @@ def _between(start: float | None, end: float | None) -> float | None:
     return None if start is None or end is None else max(0.0, end - start)
 
 
+# Made once: `json.dumps` with options makes one for every call, which takes as long as the encoding.
+_COMPACT = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_CANONICAL = json.JSONEncoder(separators=(",", ":"), sort_keys=True)
+
+
 def encode(value: Any) -> str:
     """Compact JSON. Floats keep every bit; non-finite ones, which JSON lacks, become the text "nan", "inf", "-inf"."""
     try:
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _COMPACT.encode(value)
     except ValueError:
-        return json.dumps(_finite(value), separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        return _COMPACT.encode(_finite(value))
 
 
 def _finite(value: Any) -> Any:
@@ -171,5 +176,4 @@ def decode_metrics(metrics: Mapping[str, float | str]) -> dict[str, float]:
 
 def digest(params: Mapping[str, ParamValue]) -> str:
     """A short fingerprint of a point: 16 hexadecimal digits of SHA-256 over its canonical JSON."""
-    text = json.dumps(params, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(_CANONICAL.encode(params).encode()).hexdigest()[:16]

@@ -8,12 +8,13 @@ local function declined(why)
   return { 'declined', why }
 end
 
+local t = redis.call('HMGET', key, 's', 'tok', 'a', 'p', 'seed', 'c', 'g', 'd')
+local state, attempt = t[1], tonumber(t[3] or '0')
+
 local function answer()
-  local t = redis.call('HMGET', key, 'a', 'p', 'seed', 'c')
-  return { 'run', tonumber(t[1]), t[2], t[3], t[4] or '' }
+  return { 'run', attempt, t[4], t[5], t[6] or '' }
 end
 
-local state = redis.call('HGET', key, 's')
 if not state then
   if redis.call('HEXISTS', bucket_of(x, n), n) == 1 then
     return declined('already finished')
@@ -21,7 +22,7 @@ if not state then
   return { 'declined', 'unknown trial' } -- not noted: there may be no such experiment
 end
 if state == 'running' then
-  if redis.call('HGET', key, 'tok') == token then
+  if t[2] == token then
     return answer()
   end
   local lease = redis.call('ZSCORE', LEASES, lease_of(x, n))
@@ -32,11 +33,10 @@ if state == 'running' then
     return declined('out of attempts')
   end
 end
-local t = redis.call('HMGET', key, 'g', 'd', 'q')
-if t[1] ~= ARGV[2] then
+if t[7] ~= ARGV[2] then
   return declined('stale message')
 end
-if t[2] ~= ARGV[3] then
+if t[8] ~= ARGV[3] then
   return declined('other parameters than the store has')
 end
 local facts = redis.call('HMGET', x, 'state', 'ending', 'class', 'max_parallel')
@@ -68,11 +68,14 @@ if not sequence and facts[4] and facts[4] ~= '' then
   end
 end
 redis.call('ZREM', x .. ':published', n)
-redis.call('ZREM', x .. ':due', n)
-if redis.call('HINCRBY', key, 'a', 1) > 1 then
+if due then
+  redis.call('ZREM', x .. ':due', n)
+end
+attempt = attempt + 1
+if attempt > 1 then
   note_another_attempt(x, key, now)
 end
-redis.call('HSET', key, 's', 'running', 'tok', token, 'w', ARGV[5], 'b', int(now))
+redis.call('HSET', key, 's', 'running', 'a', int(attempt), 'tok', token, 'w', ARGV[5], 'b', int(now))
 redis.call('ZADD', x .. ':running', now, n)
 redis.call('ZADD', LEASES, now + tonumber(ARGV[6]), lease_of(x, n))
 count(x, 'queued', -1)
