@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from optml_queue import suggestions
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
 from optml_queue.errors import InputError, NotFoundError
@@ -59,6 +60,7 @@ def submit(
     store then fails, what lies in the archive is an experiment without trials, and submitting it again goes on.
     """
     id_ = experiment or new_id(spec.name)
+    suggestions.require(spec)
     spec = _with_files(archive, spec, cache_dir)
     submission = submission_of(spec, facts(spec))
     known = _record_of(store, archive, id_) if experiment else None
@@ -172,7 +174,7 @@ def advance(store: Store, publish: Publish, experiment: str) -> int:
     _recover(store, found, workers)
     published = 0
     while True:
-        moved = _reserve(store, found)
+        moved = _reserve(store, found, workers)
         publications = store.claim(found, workers, BATCH)
         if publications:
             publish(publications)
@@ -190,7 +192,7 @@ def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states:
     return store.retry(experiment, sorted(chosen))
 
 
-def _reserve(store: Store, experiment: Experiment) -> bool:
+def _reserve(store: Store, experiment: Experiment, workers: int) -> bool:
     """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on."""
     if experiment.exhausted:
         return False
@@ -199,6 +201,9 @@ def _reserve(store: Store, experiment: Experiment) -> bool:
     if missing <= 0:
         return False
     plan = plan_of(experiment.spec)
+    segment = plan.suggested(experiment.next)
+    if segment is not None:
+        return suggestions.reserve(store, experiment, plan, segment, missing, workers)
     budget = None if experiment.max_trials is None else experiment.max_trials - experiment.created
     taken, next_ = plan.take(experiment.next, missing, budget)
     used_up = budget is not None and len(taken) >= budget

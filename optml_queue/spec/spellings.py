@@ -32,8 +32,8 @@ SPEC: Mapping[str, str] = {
     "early_terminate": "early stopping is not available in this version",
     "earlyStopping": "early stopping is not available in this version",
     "scheduler": "early stopping is not available in this version",
-    "search_alg": "the way to search is method: grid or method: random",
-    "sampler": "the way to search is method: grid or method: random",
+    "search_alg": "the way to search is method: grid, random, tpe …",
+    "sampler": "the way to search is method: grid, random, tpe …",
     "space": _PARAMETERS,
     "param_space": _PARAMETERS,
     "search_space": _PARAMETERS,
@@ -73,6 +73,19 @@ METRIC: Mapping[str, str] = {
 GOAL: Mapping[str, str] = {
     **dict.fromkeys(("min", "minimise", "minimum", "lower"), "minimize"),
     **dict.fromkeys(("max", "maximise", "maximum", "higher"), "maximize"),
+}
+
+METHOD: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("bayesian", "bayes", "bayesopt", "bayesianoptimization", "bo", "hyperopt", "optuna"),
+        "did you mean 'tpe' (quick, any space) or 'gp' (a Gaussian process, few trials)?",
+    ),
+    **dict.fromkeys(("gaussian", "gaussian-process", "kriging", "gpyopt"), "did you mean 'gp'?"),
+    **dict.fromkeys(("cma", "cmaes", "cma_es"), "did you mean 'cma-es'?"),
+    **dict.fromkeys(("nsga", "nsga-ii", "nsgaii"), "did you mean 'nsga2'?"),
+    **dict.fromkeys(("genetic", "ga", "evolutionary", "pbt", "regularized-evolution"), "did you mean 'evolution'?"),
+    **dict.fromkeys(("gridsearch", "grid_search", "exhaustive"), "did you mean 'grid'?"),
+    **dict.fromkeys(("randomsearch", "random_search", "sobol"), "did you mean 'random'?"),
 }
 
 RETRY: Mapping[str, str] = {
