@@ -14,7 +14,7 @@ from optml_queue.command.data import DataFile
 from optml_queue.data import DataSet, Fetch, load
 from optml_queue.driver import ActiveTrial, Driver, Goal, Order
 from optml_queue.errors import AttemptEndedError, AttemptFailedError, DivergedError, DriverError
-from optml_queue.search import Plan, PlannedTrial, segments
+from optml_queue.search import Plan, PlannedTrial, SerialSearch, segments
 from optml_queue.spec import Command, Spec
 from optml_queue.trial import Reason, TrialResult, TrialState
 
@@ -92,16 +92,17 @@ def run_serial(
     plan = segments(spec)
     data = data_of(spec) if data is None else data
     driver = driver or spec.driver
-    chosen = plan if numbers is None else _chosen(plan, numbers)
+    search = SerialSearch(spec, plan)
+    chosen = search if numbers is None else _chosen(plan, numbers)
     for number, params, seed in chosen:
         trial = ActiveTrial(number=number, params=params, seed=seed)
         try:
-            yield (
-                number,
-                run_attempt(driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal),
-            )
+            result = run_attempt(driver, data, trial, metric=spec.metric, at=spec.at, goal=spec.goal)
         except AttemptFailedError as failure:
-            yield number, TrialResult(TrialState.FAILED, {}, failure.error)
+            result = TrialResult(TrialState.FAILED, {}, failure.error)
+        if numbers is None:
+            search.tell(number, result)
+        yield number, result
 
 
 def _chosen(plan: Plan, numbers: Iterable[int]) -> Iterator[PlannedTrial]:

@@ -22,6 +22,7 @@ from optml_queue.spec.document import DocumentError, Node, compose, dump, resolv
 from optml_queue.trial import ParamValue
 
 HEAD = "name: t\nalgorithm: toy\n"
+TWO_RATES = "parameters: {rate: [0.1, 0.2]}\n"
 FIXED = "parameters: {rate: 0.1}\n"
 
 TOY = Driver(
@@ -262,12 +263,12 @@ def test_random_search_draws_integers_between_integers() -> None:
         (HEAD + FIXED + "files: x\n", 4, "files", "belongs to command"),
         (HEAD + FIXED + "requirements: [torch]\n", 4, "requirements", "belongs to program"),
         (HEAD + FIXED + "method: tpe\nmax_trials: 9\n", 4, "method", "nothing to vary"),
-        (HEAD + "parameters: {rate: [0.1, 0.2]}\n" + "method: tpe\n", 1, "max_trials", "is missing: tpe goes on"),
-        (HEAD + "parameters: {rate: [0.1, 0.2]}\n" + "max_trials: 9\nmethod: bayesian\n", 5, "method", "got 'bayesian'"),
-        (HEAD + "parameters: {rate: [0.1, 0.2]}\n" + "max_trials: 9\nmethod: cma-es\n", 5, "method", "needs two parameters with min and max"),
-        (HEAD + "parameters: {rate: [0.1, 0.2]}\n" + "max_trials: 9\nmethod: [tpe: rest, random: 3]\n", 5, "method[0]", "others follow"),
-        (HEAD + "parameters: {rate: [0.1, 0.2]}\n" + "max_trials: 9\nmethod: [tpe: 0]\n", 5, "method[0].tpe", "must be at least 1"),
-        (HEAD + "parameters: {rate: [0.1, 0.2]}\n" + "max_trials: 9\nmethod: [tpe]\n", 5, "method[0]", "a method with its number of trials"),
+        (HEAD + TWO_RATES + "method: tpe\n", 1, "max_trials", "is missing: tpe goes on"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: bayesian\n", 5, "method", "got 'bayesian'"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: cma-es\n", 5, "method", "needs two parameters with min and max"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe: rest, random: 3]\n", 5, "method[0]", "others follow"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe: 0]\n", 5, "method[0].tpe", "must be at least 1"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe]\n", 5, "method[0]", "a method with its number of trials"),
         (HEAD + FIXED + "method: Grid\n", 4, "method", "did you mean 'grid'"),
         ("algorithm: toy\n" + FIXED, 1, "name", "is missing"),
         ("name: t\n" + FIXED, 1, "algorithm", "is missing"),
