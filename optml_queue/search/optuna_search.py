@@ -153,7 +153,7 @@ def sampler(task: Task, seed: int, before: Sequence[FrozenTrial] = ()) -> BaseSa
     Raises KeyError for a method that is none of Optuna's.
     """
     if task.method == "tpe":
-        return TPESampler(seed=seed, warn_independent_sampling=False)
+        return TPESampler(seed=seed)
     if task.method == "gp":
         return GPSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False)
     if task.method == "nsga2":
