@@ -1,12 +1,12 @@
 """How good are the points that each method finds: regret after a budget of trials, against Optuna alone.
 
-    python benchmarks/search_quality.py [--quick] [--trials 100] [--seeds 20] [--workers 1 8] [--out FILE]
+    python benchmarks/search_quality.py [--quick] [--trials 100] [--seeds 20] [--workers 1 8] [--ahead N] [--out FILE]
 
 Every search is run through this package's own searchers in one process: asked for a point, told its value. With
 `--workers N`, N trials run all the time and end in the order in which they began. `optuna-tpe` and `optuna-cma-es`
 are Optuna's samplers used in the ordinary way: one sampler for the whole study, N asked ahead.
-Nothing goes through a queue here: what the queue adds is that a point is suggested up to two trials for each worker
-before the first that could have changed it ends, so `--workers 17` is what 8 workers are to a searcher.
+Nothing goes through a queue here. What the queue adds is that some points are suggested before a worker needs them:
+`--ahead N` lets this package's searchers, not Optuna, have N points more under way (3 with 8 workers).
 
 Printed are medians over seeds of the regret (best value found minus the function's minimum), and 95 % bootstrap
 intervals of the median difference to Optuna's TPE over the same seeds (paired: negative is better than Optuna).
@@ -181,14 +181,14 @@ def methods_for(problem: Problem) -> list[str]:
     return methods
 
 
-def regret(problem: Problem, method: str, trials: int, seed: int, workers: int) -> float:
+def regret(problem: Problem, method: str, trials: int, seed: int, workers: int, ahead: int) -> float:
     if method == "grid":
         return grid_regret(problem, trials, seed)
     if method == "random":
         return random_regret(problem, trials, seed)
     if method.startswith("optuna-"):
         return optuna_regret(problem, method.removeprefix("optuna-"), trials, seed, workers)
-    return learned_regret(problem, method, trials, seed, workers)
+    return learned_regret(problem, method, trials, seed, workers + ahead)
 
 
 def interval(differences: Sequence[float]) -> tuple[float, float]:
@@ -199,13 +199,13 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def compare(problem: Problem, trials: int, seeds: int, workers: int) -> list[dict[str, Any]]:
+def compare(problem: Problem, trials: int, seeds: int, workers: int, ahead: int) -> list[dict[str, Any]]:
     """A row for each method."""
     found, took_s = {}, {}
     for method in methods_for(problem):
         began_at = time.perf_counter()
         of_method = min(seeds, 5) if method.endswith("gp") else seeds
-        found[method] = [regret(problem, method, trials, seed, workers) for seed in range(of_method)]
+        found[method] = [regret(problem, method, trials, seed, workers, ahead) for seed in range(of_method)]
         took_s[method] = (time.perf_counter() - began_at) / of_method / trials
     rows = []
     for method, regrets in found.items():
@@ -240,6 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--ahead", type=int, default=0, help="points that our searchers suggest ahead of need")
     parser.add_argument("--problems", nargs="+", default=[problem.name for problem in PROBLEMS])
     parser.add_argument("--out", type=Path, help="a file for the rows as JSON")
     given = parser.parse_args(arguments)
@@ -251,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if problem.name not in given.problems or (given.quick and problem.name not in ("branin", "conditional")):
             continue
         for workers in given.workers:
-            of_problem = compare(problem, trials, seeds, workers)
+            of_problem = compare(problem, trials, seeds, workers, given.ahead)
             for row in of_problem:
                 show(row)
             rows += of_problem

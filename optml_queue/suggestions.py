@@ -18,9 +18,6 @@ from optml_queue.spec import Spec
 from optml_queue.store import Experiment, NewTrial, Store
 from optml_queue.trial import REOPENABLE_STATES, TERMINAL_STATES, Trial, TrialState
 
-# Trials suggested beyond one for each worker. A worker that ends a trial finds the next in the queue; what is suggested
-# does not know yet how the trials before it end: about twice as many as there are workers.
-AHEAD = 1
 _KEPT = 32  # experiments
 
 
@@ -30,7 +27,7 @@ def reserve(store: Store, experiment: Experiment, plan: Plan, segment: Segment, 
     `segment` is that of the experiment's next number; `room` is how many trials may be reserved at most. Two processes
     may do it at once: the store takes the trials of one. Raises InputError when a package is missing.
     """
-    room = min(room, workers + AHEAD - experiment.counts[TrialState.QUEUED])
+    room = min(room, ahead(workers) - experiment.counts[TrialState.QUEUED])
     if room <= 0:
         return False
     memory = _memory(experiment)
@@ -47,6 +44,16 @@ def reserve(store: Store, experiment: Experiment, plan: Plan, segment: Segment, 
         exhausted=is_spent or next_ >= plan.end,
         extensions=experiment.extensions,
     )
+
+
+def ahead(workers: int) -> int:
+    """How many trials wait for so many workers.
+
+    With none, every worker would wait for the sampler after each trial. With one for each, nobody ever would, but a
+    point would be chosen before twice as many results are known, which costs quality (docs/search.md has figures). A
+    worker that ends a trial asks for the next suggestion at once, so a few are enough but for many that end together.
+    """
+    return 1 + workers // 4
 
 
 def require(spec: Spec) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
 import pytest
 
+from optml_queue.errors import InputError
 from optml_queue.hints import Findings, hints
+from optml_queue.search import adaptive
 from optml_queue.spec import Spec, parse_spec
 from optml_queue.study import importance, write_study
 from optml_queue.trial import Params, Trial, TrialState
@@ -77,3 +81,17 @@ def test_a_study_may_be_empty(spec: Spec) -> None:
     out = io.BytesIO()
     write_study([], spec, "empty", out)
     assert b"empty" in out.getvalue()
+
+
+def test_optuna_is_loaded_only_where_it_is_needed() -> None:
+    asked = "import sys, optml_queue.worker.control, optml_queue.cli.experiments; print('optuna' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_a_missing_package_is_said_with_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adaptive, "find_spec", lambda _name: None)
+    with pytest.raises(
+        InputError, match=r"gp needs optuna and scipy and torch.*pip install 'optml-queue\[search\]' torch"
+    ):
+        adaptive.require("gp")
+    adaptive.require("evolution")

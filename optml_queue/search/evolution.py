@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from itertools import islice
 
 from optml_queue.driver import Goal
 from optml_queue.search.adaptive import Task, derived_seed, untried
@@ -46,9 +47,9 @@ class Evolution:
     def _population(self, history: History) -> list[tuple[float, Ask]]:
         """The last points told, each with its cost: what is smallest is best."""
         asks = {ask.number: ask for ask in history.asks}
-        youngest = [(self._cost(tell), asks[tell.number]) for tell in history.tells]
-        able = [each for each in youngest if math.isfinite(each[0]) and self._task.space.contains(each[1].params)]
-        return able[-POPULATION:]
+        youngest = ((self._cost(tell), asks[tell.number]) for tell in reversed(history.tells))
+        able = (each for each in youngest if math.isfinite(each[0]) and self._task.space.contains(each[1].params))
+        return list(islice(able, POPULATION))
 
     def _cost(self, tell: Tell) -> float:
         if tell.value is None:
