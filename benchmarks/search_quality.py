@@ -6,7 +6,7 @@ Every search is run through this package's own searchers in one process: asked f
 `--workers N`, N trials run all the time and end in the order in which they began. `optuna-tpe` and `optuna-cma-es`
 are Optuna's samplers used in the ordinary way: one sampler for the whole study, N asked ahead.
 Nothing goes through a queue here. What the queue adds is that some points are suggested before a worker needs them:
-`--ahead N` lets this package's searchers, not Optuna, have N points more under way (3 with 8 workers).
+`--ahead N` lets this package's searchers, not Optuna, have N points more under way (1 with 8 workers).
 
 Printed are medians over seeds of the regret (best value found minus the function's minimum), and 95 % bootstrap
 intervals of the median difference to Optuna's TPE over the same seeds (paired: negative is better than Optuna).

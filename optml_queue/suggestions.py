@@ -53,7 +53,7 @@ def ahead(workers: int) -> int:
     point would be chosen before twice as many results are known, which costs quality (docs/search.md has figures). A
     worker that ends a trial asks for the next suggestion at once, so a few are enough but for many that end together.
     """
-    return 1 + workers // 4
+    return 1 + workers // 16
 
 
 def require(spec: Spec) -> None:
