@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+from optml_queue import suggestions
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
 from optml_queue.driver import Metric
@@ -64,6 +65,7 @@ def submit(
     store then fails, what lies in the archive is an experiment without trials, and submitting it again goes on.
     """
     id_ = experiment or new_id(spec.name)
+    suggestions.require(spec)
     spec = _with_files(archive, spec, cache_dir)
     submission = submission_of(spec, facts(spec))
     known = _record_of(store, archive, id_) if experiment else None
@@ -189,7 +191,7 @@ def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str
     _recover(store, found, workers)
     published = 0
     while True:
-        moved = _reserve(store, found)
+        moved = _reserve(store, found, workers)
         if moved and is_ordered(found):
             found = store.experiment(experiment)
             continue  # all of them, before the first is claimed: the longest may be the last
@@ -210,7 +212,7 @@ def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states:
     return store.retry(experiment, sorted(chosen))
 
 
-def _reserve(store: Store, experiment: Experiment) -> bool:
+def _reserve(store: Store, experiment: Experiment, workers: int) -> bool:
     """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on."""
     if experiment.exhausted:
         return False
@@ -219,6 +221,9 @@ def _reserve(store: Store, experiment: Experiment) -> bool:
     if missing <= 0:
         return False
     plan = plan_of(experiment.spec)
+    segment = plan.suggested(experiment.next)
+    if segment is not None:
+        return suggestions.reserve(store, experiment, plan, segment, missing, workers)
     budget = None if experiment.max_trials is None else experiment.max_trials - experiment.created
     taken, next_ = plan.take(experiment.next, missing, budget)
     used_up = budget is not None and len(taken) >= budget
@@ -241,7 +246,9 @@ def _missing(experiment: Experiment) -> int:
 
 def is_ordered(experiment: Experiment) -> bool:
     """Whether all trials of a plan are reserved at once, so that the longest of them begin first."""
-    return experiment.end <= ORDERED and cost_of(experiment.spec) is not None
+    if experiment.end > ORDERED or plan_of(experiment.spec).learns:
+        return False
+    return cost_of(experiment.spec) is not None
 
 
 def _spend(store: Store, experiment: Experiment, prices: Mapping[str, float]) -> None:

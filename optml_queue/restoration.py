@@ -76,7 +76,7 @@ class Restoration:
             is_whole = False
             if not self._store.restore_queued(self._id, batch):
                 return False
-        created = counted.count
+        created = counted.count + self._suggested(plan)
         used_up = record.max_trials is not None and created >= record.max_trials
         restored = replace(record, next=next_, created=created, exhausted=next_ >= plan.end or used_up)
         return self._store.restored(_as_it_stands(restored, is_whole=is_whole), self._log())
@@ -91,6 +91,13 @@ class Restoration:
                 ended = next(finished, None)
             if number != ended:
                 yield RestoredTrial(number, point, seed, *begun.get(number, (0, "")))
+
+    def _suggested(self, plan: Plan) -> int:
+        """How many of the finished trials have points that were suggested: the plan does not know them.
+
+        Those that were reserved and had no result are gone with the store; others are suggested in their place.
+        """
+        return sum(plan.suggested(number) is not None for number in self._numbers) if plan.learns else 0
 
     def _begun(self) -> Mapping[int, tuple[int, str]]:
         """Attempts, and the key of the last checkpoint, of trials of which the archive has something."""
@@ -134,6 +141,9 @@ def _planned(plan: Plan, stop: int) -> Iterator[PlannedTrial]:
     """The trials of a plan below a number."""
     number = 0
     while number < stop:
+        if (segment := plan.suggested(number)) is not None:
+            number = segment.end  # its points cannot be computed
+            continue
         taken, number = plan.take(number, min(_NUMBERS, stop - number))
         yield from (trial for trial in taken if trial[0] < stop)
 

@@ -18,7 +18,7 @@ from optml_queue.data import DataSet, Fetch, load
 from optml_queue.driver import DURATION, ActiveTrial, Driver, Goal, Order
 from optml_queue.early_stopping import Judge, stopped
 from optml_queue.errors import AttemptEndedError, AttemptFailedError, DivergedError, DriverError
-from optml_queue.search import Plan, PlannedTrial, segments
+from optml_queue.search import Plan, PlannedTrial, SerialSearch, segments
 from optml_queue.spec import Command, Spec
 from optml_queue.trial import Reason, TrialResult, TrialState
 
@@ -106,16 +106,20 @@ def run_serial(
     plan = segments(spec)
     data = data_of(spec) if data is None else data
     driver = driver or spec.driver
-    chosen = plan if numbers is None else _chosen(plan, numbers)
+    search = SerialSearch(spec, plan)
+    chosen = search if numbers is None else _chosen(plan, numbers)
     judge = Judge(spec.early_stopping, spec.goal, spec.at) if spec.early_stopping else None
     for number, params, seed in chosen:
         trial = ActiveTrial(number=number, params=params, seed=seed)
         if judge is not None:
             trial.on_report = partial(_judged, judge, number)
         try:
-            yield number, _run_judged(spec, driver, data, trial, judge)
+            result = _run_judged(spec, driver, data, trial, judge)
         except AttemptFailedError as failure:
-            yield number, TrialResult(TrialState.FAILED, {}, failure.error)
+            result = TrialResult(TrialState.FAILED, {}, failure.error)
+        if numbers is None:
+            search.tell(number, result)
+        yield number, result
 
 
 def _judged(judge: Judge, number: int, step: int, value: float) -> Order:

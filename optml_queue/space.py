@@ -326,7 +326,7 @@ class Space:
 
     def draw(self, fraction: Callable[[str], float]) -> Params | None:
         """A point from one fraction, 0 ≤ fraction < 1, for each axis by name; None when it is excluded."""
-        params = self._applying(lambda axis: axis.at(fraction(axis.name)))
+        params = self.build(lambda axis: axis.at(fraction(axis.name)))
         return None if self._excluded(params) else params
 
     def complete(self, given: Mapping[str, ParamValue]) -> Params:
@@ -334,7 +334,7 @@ class Space:
 
         Raises KeyError naming the first parameter that applies but is neither given nor fixed.
         """
-        return self._applying(lambda axis: given[axis.name] if axis.name in given or axis.size != 1 else axis.value(0))
+        return self.build(lambda axis: given[axis.name] if axis.name in given or axis.size != 1 else axis.value(0))
 
     def index(self, params: Mapping[str, ParamValue]) -> int | None:
         """The index of a point: `point(index(params)) == params`. None when no index has it."""
@@ -397,11 +397,11 @@ class Space:
 
     def _conditional_point(self, index: int) -> Params | None:
         digits = {name: index // stride % size for name, _, stride, size in self._radix}
-        params = self._applying(lambda axis: axis.value(digits[axis.name]))
+        params = self.build(lambda axis: axis.value(digits[axis.name]))
         return None if any(digit and name not in params for name, digit in digits.items()) else params
 
-    def _applying(self, value: Callable[[Axis], ParamValue]) -> Params:
-        """A point of the axes that apply, in order of declaration."""
+    def build(self, value: Callable[[Axis], ParamValue]) -> Params:
+        """A point of the axes that apply, in order of declaration; `value` is asked for each after those it needs."""
         params: Params = {}
         for axis in self._needs:
             if axis.when is None or axis.when.evaluate(params):

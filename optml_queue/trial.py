@@ -87,7 +87,11 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A trial as people read it. `attempts` counts the executions begun so far."""
+    """A trial as people read it. `attempts` counts the executions begun so far.
+
+    `origin` says where its point comes from, when a searcher learned from others: `method`, `seen` (how many had
+    ended when it was suggested), and `parents` (their numbers), if it has any.
+    """
 
     number: int
     state: TrialState
@@ -101,6 +105,7 @@ class Trial:
     queued_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @property
     def is_feasible(self) -> bool:
@@ -133,6 +138,7 @@ class Trial:
                 "queued_at": self.queued_at,
                 "started_at": self.started_at,
                 "finished_at": self.finished_at,
+                **({"origin": self.origin} if self.origin else {}),
             }
         )
 

@@ -22,6 +22,7 @@ from optml_queue.spec.document import DocumentError, Node, compose, dump, resolv
 from optml_queue.trial import ParamValue
 
 HEAD = "name: t\nalgorithm: toy\n"
+TWO_RATES = "parameters: {rate: [0.1, 0.2]}\n"
 FIXED = "parameters: {rate: 0.1}\n"
 
 TOY = Driver(
@@ -273,7 +274,13 @@ def test_random_search_draws_integers_between_integers() -> None:
         (HEAD + FIXED + "program: x.py\n", 4, "program", "rules out algorithm"),
         (HEAD + FIXED + "files: x\n", 4, "files", "belongs to command"),
         (HEAD + FIXED + "requirements: [torch]\n", 4, "requirements", "belongs to program"),
-        (HEAD + FIXED + "method: tpe\n", 4, "method", "not available in this version"),
+        (HEAD + FIXED + "method: tpe\nmax_trials: 9\n", 4, "method", "nothing to vary"),
+        (HEAD + TWO_RATES + "method: tpe\n", 1, "max_trials", "is missing: tpe goes on"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: bayesian\n", 5, "method", "got 'bayesian'"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: cma-es\n", 5, "method", "needs two parameters with min and max"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe: rest, random: 3]\n", 5, "method[0]", "others follow"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe: 0]\n", 5, "method[0].tpe", "must be at least 1"),
+        (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe]\n", 5, "method[0]", "a method with its number of trials"),
         (HEAD + FIXED + "method: Grid\n", 4, "method", "did you mean 'grid'"),
         ("algorithm: toy\n" + FIXED, 1, "name", "is missing"),
         ("name: t\n" + FIXED, 1, "algorithm", "is missing"),
@@ -293,7 +300,7 @@ def test_random_search_draws_integers_between_integers() -> None:
         (HEAD + FIXED + "metric: {name: loss, goal: min}\n", 4, "metric.goal", "write minimize"),
         (HEAD + FIXED + "metric: {name: loss, direction: x}\n", 4, "metric.direction", "write goal"),
         (HEAD + FIXED + "metric: {name: loss, at: first}\n", 4, "metric.at", "must be 'last' or 'best'"),
-        (HEAD + FIXED + "seed: 3\n", 4, "seed", "belongs to method: random"),
+        (HEAD + FIXED + "seed: 3\n", 4, "seed", "a grid has none"),
         (HEAD + FIXED + "seeds: 3\n", 4, "seeds", "write seeds: [3]"),
         (HEAD + FIXED + "seeds: []\n", 4, "seeds", "is empty"),
         (HEAD + FIXED + "seeds: [0, 1, 0]\n", 4, "seeds[2]", "repeats seeds[0]"),

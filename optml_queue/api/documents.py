@@ -72,7 +72,11 @@ class ExperimentDocument(Document):
 
 
 class TrialDocument(Document):
-    """A trial. `wait_s` runs from the queue to the last attempt's begin, `run_s` from there to its end."""
+    """A trial. `wait_s` runs from the queue to the last attempt's begin, `run_s` from there to its end.
+
+    `origin` says where the point of one that was suggested comes from: `method`, `seen` (how many trials had ended),
+    and of a child by evolution `parents`; empty for any other.
+    """
 
     number: int
     state: TrialState
@@ -88,6 +92,7 @@ class TrialDocument(Document):
     finished_at: float | None
     wait_s: float | None
     run_s: float | None
+    origin: dict[str, Any]
 
     @classmethod
     def of(cls, trial: Trial) -> Self:

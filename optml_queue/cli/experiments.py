@@ -22,7 +22,9 @@ from optml_queue.trial import Trial, TrialState, encode
 if TYPE_CHECKING:
     from optml_queue.archive import Archive
     from optml_queue.cli.connection import Source
+    from optml_queue.cli.insight import Insight
     from optml_queue.cli.ranking import Standing
+    from optml_queue.cli.report import Report
     from optml_queue.store import Experiment
 
 TABLE_ROWS = 50
@@ -61,6 +63,9 @@ def status(
     report: Annotated[
         bool, typer.Option("--report", help="Tell also what was lost, ran again, or was turned away.")
     ] = False,
+    importance: Annotated[
+        bool, typer.Option("--importance", help="Tell also which parameters matter, and what to try next.")
+    ] = False,
     as_json: options.Json = False,
     results: options.Results = None,
     archive: options.Archive = None,
@@ -71,6 +76,7 @@ def status(
       optml status
       optml status latest
       optml status latest --report              attempts, recoveries, duplicates: how rough the way was
+      optml status latest --importance          which parameters matter, and what to try next
       optml status lms-sunspots-k3f9a --json | jq .counts
     """
     from optml_queue.cli.connection import reading
@@ -81,17 +87,22 @@ def status(
 
     with reading(results, archive) as source:
         if not experiment:
-            if report:
-                raise InputError("--report: of which experiment? As in optml status latest --report")
+            if report or importance:
+                option = "--report" if report else "--importance"
+                raise InputError(f"{option}: of which experiment? As in optml status latest {option}")
             _overview(source, _served(results), as_json=as_json)
             return
         record = source.experiment(source.resolve(experiment))
         told = Status.of(source, record)
-        events = Report.of(source, record) if report else None
+        more: list[Report | Insight] = [Report.of(source, record)] if report else []
+        if importance:
+            from optml_queue.cli.insight import Insight
+
+            more.append(Insight.of(source, record))
     if as_json:
-        show_json(told.document() | ({"report": events.document()} if events else {}))
+        show_json(told.document() | {each.key: each.document() for each in more})
     else:
-        show(labelled(told.rows() + (events.rows() if events else [])))
+        show(labelled([*told.rows(), *(row for each in more for row in each.rows())]))
 
 
 def _served(results: Path | None) -> dict[str, str]:
@@ -319,7 +330,9 @@ def _bring_best(archive: Archive, record: Experiment, standings: Sequence[Standi
 
 def export(
     experiment: options.Experiment = "latest",
-    form: Annotated[str, typer.Option("--format", "-f", metavar="csv|jsonl|parquet", help="The table's format.")] = "",
+    form: Annotated[
+        str, typer.Option("--format", "-f", metavar="csv|jsonl|parquet|optuna", help="The table's format.")
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -329,7 +342,7 @@ def export(
     results: options.Results = None,
     archive: options.Archive = None,
 ) -> None:
-    """Write all trials of an experiment as a table, to stdout or a file.
+    """Write all trials of an experiment as a table, or as a study of Optuna's, to stdout or a file.
 
     One row a trial: number, seed, state, the parameters, the metrics, then reason, error, attempts, worker and times.
 
@@ -337,18 +350,24 @@ def export(
       optml export latest > results.csv
       optml export latest -f jsonl | head
       optml export latest -o results.parquet
+      optml export latest -f optuna -o study.log      for optuna-dashboard study.log
     """
     from optml_queue.cli.connection import reading
     from optml_queue.export import export as write
+    from optml_queue.spec import Spec
+    from optml_queue.study import write_study
 
     chosen = table_format(form, output)
     with reading(results, archive) as source, binary_output(output, chosen) as out:
         record = source.experiment(source.resolve(experiment))
+        if chosen == "optuna":
+            write_study(source.stream(record.id), Spec.from_json(record.spec), record.id, out)
+            return
         parameters = json.loads(record.spec).get("parameters", {})
         write(source.stream(record.id), chosen, out, parameters, [record.metric])
 
 
-FORMATS = ("csv", "jsonl", "parquet")
+FORMATS = ("csv", "jsonl", "parquet", "optuna")
 
 
 def table_format(form: str, output: Path | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from optml_queue.cli import units
 from optml_queue.trial import TrialState
@@ -24,6 +24,7 @@ class Report:
 
     experiment: Experiment
     recoveries_s: Sequence[float]
+    key: ClassVar[str] = "report"
 
     @classmethod
     def of(cls, source: Source, experiment: Experiment) -> Report:

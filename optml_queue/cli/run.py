@@ -62,14 +62,17 @@ def attempts(spec: Spec, only: int | None) -> Iterator[tuple[int, dict[str, Any]
     from optml_queue.cli.submit import load_data
     from optml_queue.driver import ActiveTrial
     from optml_queue.runner import run_attempt
-    from optml_queue.search import segments
+    from optml_queue.search import SerialSearch, segments
 
     plan = segments(spec)
     data = load_data(spec)
-    for number, params, seed in planned(plan, only):
+    search = SerialSearch(spec, plan)
+    for number, params, seed in search if only is None else planned(plan, only):
         active = ActiveTrial(number=number, params=params, seed=seed, on_log=_log)
         began_at = time.perf_counter()
         result = run_attempt(spec.driver, data, active, metric=spec.metric, at=spec.at, goal=spec.goal)
+        if only is None:
+            search.tell(number, result)
         yield number, params, seed, result, time.perf_counter() - began_at
 
 

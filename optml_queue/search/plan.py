@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -20,7 +20,7 @@ from typing import Protocol
 from optml_queue.search.grid import GridSearch
 from optml_queue.search.random_search import RandomSearch
 from optml_queue.spec import Spec
-from optml_queue.spec.search import Search
+from optml_queue.spec.search import Search, Stage
 from optml_queue.trial import Params, encode
 
 PlannedTrial = tuple[int, Params, int]  # number, point, seed
@@ -80,6 +80,24 @@ class ExplicitPoints:
 
 
 @dataclass(frozen=True)
+class Suggested:
+    """The points that a method will suggest: none is known before it is reserved. `max_trials` ends them."""
+
+    method: str
+    gapless: bool = False
+    size: int = MAX_NUMBERS
+
+    def point(self, index: int) -> None:  # noqa: ARG002 - nobody knows yet
+        return None
+
+    def index(self, point: Params) -> None:  # noqa: ARG002 - as above
+        return None
+
+    def count(self, limit: int) -> tuple[int, bool]:  # noqa: ARG002 - as above
+        return self.size, True
+
+
+@dataclass(frozen=True)
 class Segment:
     """A run of trial numbers from `first` on: the points of a searcher, each with the seeds.
 
@@ -100,6 +118,11 @@ class Segment:
         """One past the last number."""
         end = min(self.first + self.searcher.size * len(self.seeds), MAX_NUMBERS)
         return end if self.until is None else min(end, self.until)
+
+    @property
+    def method(self) -> str:
+        """The method that suggests its points; "" when they are computed from their index."""
+        return self.searcher.method if isinstance(self.searcher, Suggested) else ""
 
     def has(self, point: Params, seed: int, draw: int | None, draws: str) -> bool:
         """Whether it has a point with a seed; `draw` is the point's index among `draws`, if it was drawn."""
@@ -128,11 +151,14 @@ class Plan:
         return not self.segments[-1].extends and all(segment.searcher.gapless for segment in self.segments)
 
     def __iter__(self) -> Iterator[PlannedTrial]:
-        """Every trial, in the order of numbers."""
+        """Every trial, in the order of numbers, up to the first that has to be suggested."""
         number, left = 0, self.max_trials
         while number < self.end and left != 0:
-            taken, number = self.take(number, 1_000, left)
+            taken, next_ = self.take(number, 1_000, left)
             yield from taken
+            if next_ == number:
+                return
+            number = next_
             left = None if left is None else left - len(taken)
 
     def trial(self, number: int) -> tuple[Params, int] | None:
@@ -151,7 +177,8 @@ class Plan:
         """Up to `limit` trials from number `start` on, and the number to go on from.
 
         `budget` is how many more trials `max_trials` allows (None: no bound). No more than `scan` numbers are looked
-        at. Trials of one point share its Params: do not change them.
+        at. Trials of one point share its Params: do not change them. It goes no further than to the first number whose
+        point has to be suggested.
         """
         wanted = limit if budget is None else min(limit, budget)
         stop = min(self.end, start + scan)
@@ -163,11 +190,35 @@ class Plan:
             if number >= segment.end:
                 number = self._firsts[place + 1]  # an extended search may have ended before its numbers did
                 continue
+            if segment.method:
+                break
             left = min(stop, segment.end) - number
             tried = self._tried(place, index, range(seed, min(len(segment.seeds), seed + left)))
             found += tried[: wanted - len(found)]
             number = found[-1][0] + 1 if len(found) == wanted else number + min(left, len(segment.seeds) - seed)
         return found, number
+
+    def suggested(self, number: int) -> Segment | None:
+        """The segment of a number whose point has to be suggested; None for one that is computed, or beyond the end."""
+        while number < self.end:
+            place, _, _ = self._place(number)
+            segment = self.segments[place]
+            if number < segment.end:
+                return segment if segment.method else None
+            number = self._firsts[place + 1]
+        return None
+
+    def firsts(self, numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+        """Each of some numbers with the first number of its point."""
+        for number in numbers:
+            place, index, _ = self._place(number)
+            segment = self.segments[place]
+            yield number, segment.first + index * len(segment.seeds)
+
+    @cached_property
+    def learns(self) -> bool:
+        """Whether some of its points have to be suggested."""
+        return any(segment.method for segment in self.segments)
 
     def first(self, limit: int) -> list[PlannedTrial]:
         """The first trials."""
@@ -184,6 +235,8 @@ class Plan:
 
         It is an upper bound when conditions would have to be tried on more than `limit` points.
         """
+        if self.learns and self.max_trials is not None:
+            return self.max_trials, self.segments[-1].method != "" and self.segments[-1].until is None
         if self.segments[-1].extends:
             return self._count_extended()
         counts = [(*segment.searcher.count(limit), len(segment.seeds)) for segment in self.segments]
@@ -239,7 +292,10 @@ class Plan:
         kept: deque[PlannedTrial] = deque(maxlen=limit)
         number = seen = 0
         while seen < max_trials and number < min(self.end, _LOOKED_AT):
-            taken, number = self.take(number, 1_000, max_trials - seen)
+            taken, next_ = self.take(number, 1_000, max_trials - seen)
+            if next_ == number:
+                return []
+            number = next_
             kept.extend(taken)
             seen += len(taken)
         return list(kept) if seen == max_trials or number >= self.end else []
@@ -260,23 +316,32 @@ def segments(spec: Spec) -> Plan:
 
 
 def _segments(search: Search, first: int, extends: int) -> list[Segment]:
-    listed = first + len(search.points) * len(search.seeds)
-    points = Segment(first, ExplicitPoints(search.points), search.seeds, search.until, extends=extends)
-    rest = Segment(listed, _searcher(search), search.seeds, search.until, _draws(search), extends)
-    parts = [points, rest] if search.points else [rest]
+    parts = []
+    if search.points:
+        parts.append(Segment(first, ExplicitPoints(search.points), search.seeds, search.until, extends=extends))
+        first += len(search.points) * len(search.seeds)
+    for stage in search.course:
+        # A stage ends with a point's last seed.
+        end = None if stage.trials is None else first + -(-stage.trials // len(search.seeds)) * len(search.seeds)
+        until = min((each for each in (end, search.until) if each is not None), default=None)
+        part = Segment(first, _searcher(search, stage), search.seeds, until, _draws(search, stage), extends)
+        parts.append(part)
+        first = part.end if end is None else min(end, part.end)
     return [part for part in parts if part.until is None or part.first < part.until]
 
 
-def _draws(search: Search) -> str:
-    if search.method != "random" or search.space.size is not None:
+def _draws(search: Search, stage: Stage) -> str:
+    if stage.method != "random" or search.space.size is not None:
         return ""
     fields = search.to_dict()
     return encode([fields[key] for key in ("seed", "parameters", "exclude", "points")])
 
 
-def _searcher(search: Search) -> Searcher:
-    if search.method == "grid":
+def _searcher(search: Search, stage: Stage) -> Searcher:
+    if stage.method == "grid":
         return GridSearch(search.space, search.points)
-    # Drawn without end: as many points as max_trials has use for.
-    left = max(0, (search.max_trials or 0) - len(search.points) * len(search.seeds))
+    if stage.method != "random":
+        return Suggested(stage.method)
+    # Drawn without end: as many points as the stage, or max_trials, has use for.
+    left = stage.trials or max(0, (search.max_trials or 0) - len(search.points) * len(search.seeds))
     return RandomSearch(search.space, search.seed, search.points, draws=-(-left // len(search.seeds)))

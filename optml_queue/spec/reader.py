@@ -16,15 +16,14 @@ from optml_queue.spec.data_section import MAX_SEED, read_data
 from optml_queue.spec.document import MAX_BYTES, DocumentError, Node, compose, decode, dump, shortened
 from optml_queue.spec.duration import duration_s
 from optml_queue.spec.ending_section import EndingSection
+from optml_queue.spec.method_section import check_method, read_method
 from optml_queue.spec.metrics_section import put_first_metric, read_constraints, read_other_metrics
 from optml_queue.spec.override import override
-from optml_queue.spec.search import Search
+from optml_queue.spec.search import Search, Stage
 from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
 from optml_queue.spec.space_section import SpaceSection
 from optml_queue.spec.spec import DEFAULT_CLASS, RETRYABLE_REASONS, RetryPolicy, Spec
 
-METHODS = ("grid", "random")
-LATER_METHODS = ("tpe", "gp", "cma-es", "nsga2", "evolution")
 MAX_TRIALS = 1_000_000_000
 MAX_NUMBERS = 10**15  # of trials; the plan has the same figure
 MAX_SEEDS = 10_000
@@ -133,6 +132,7 @@ class _Reader:
             name=name,
             code=self._code,
             method=search.method,
+            stages=search.stages,
             seed=search.seed,
             metric=metric,
             goal=goal,
@@ -159,13 +159,18 @@ class _Reader:
 
     def _search(self, section: Section) -> Search | None:
         """Which trials the spec, or an earlier search, has; None with problems noted."""
-        method, seed = self._method(section)
+        method, stages = read_method(section, MAX_TRIALS)
+        seed = self._seed(section, method)
         seeds = self._seeds(section)
         max_trials = section.integer("max_trials", 1, MAX_TRIALS)
         searched = SpaceSection(section, self._driver)
-        space = searched.read(method, max_trials)
+        course = stages or (Stage(method),)
+        space = searched.read({stage.method for stage in course}, max_trials)
         points = searched.points(space)
-        return None if space is None else Search(method, space, seed, points, seeds, max_trials)
+        if space is None:
+            return None
+        check_method(section, course, space, max_trials)
+        return Search(method, space, seed, points, seeds, max_trials, stages=stages)
 
     def _earlier(self) -> tuple[Search, ...]:
         """The searches that the spec extends. `optml extend` writes them; people copy them with the archive's spec."""
@@ -249,18 +254,12 @@ class _Reader:
             message = f"contradicts the algorithm: {metric} is there to {declared}, got {goal!r}"
             section.problem("goal", message, "leave goal out, or choose another metric")
 
-    def _method(self, root: Section) -> tuple[str, int]:
-        node = root.get("method")
-        if node is not None and isinstance(node.value, str) and node.value in LATER_METHODS:
-            root.problem(
-                "method", f"{node.value} is not available in this version", f"there is {alternatives(METHODS)}"
-            )
-            return "", 0
-        method = root.choice("method", METHODS, "" if "method" in root else "grid")
+    def _seed(self, root: Section, method: str) -> int:
         seed = root.integer("seed", 0, MAX_SEED)
         if seed is not None and method == "grid":
-            root.problem("seed", "belongs to method: random", "the seeds that trials are run with are seeds: [0, 1, 2]")
-        return method, seed or 0
+            advice = "the seeds that trials are run with are seeds: [0, 1, 2]"
+            root.problem("seed", "belongs to a search by chance, and a grid has none", advice)
+        return seed or 0
 
     def _seeds(self, root: Section) -> tuple[int, ...]:
         node = root.get("seeds")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from optml_queue.driver import RESULT_COLUMNS, Driver
@@ -45,17 +45,17 @@ class SpaceSection:
         node = self.root.entries.get("parameters")
         return list(node.value) if node is not None and isinstance(node.value, dict) else []
 
-    def read(self, method: str, max_trials: int | None) -> Space | None:
-        """The search space; None with problems noted."""
+    def read(self, methods: Collection[str], max_trials: int | None) -> Space | None:
+        """The search space that some methods go through; None with problems noted."""
         before = len(self.report.problems)
-        axes = self._axes(drawn=method != "grid")
+        axes = self._axes(drawn="grid" not in methods)
         exclude = self._exclude()
         if len(self.report.problems) > before or not axes:
             return None
         space = Space(axes, exclude)
-        if method == "random":
+        if "random" in methods:
             self._check_drawn(space, max_trials)
-        elif space.size is not None and space.size > MAX_POINTS:
+        if "grid" in methods and space.size is not None and space.size > MAX_POINTS:
             advice = "use fewer values, or method: random with max_trials"
             self.root.problem(
                 "parameters", f"the grid has {_grouped(space.size)} points, more than {MAX_POINTS:,}", advice

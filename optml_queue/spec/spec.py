@@ -17,7 +17,7 @@ from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.spec.code import Code, code_from_dict
 from optml_queue.spec.command import Command
 from optml_queue.spec.document import dump
-from optml_queue.spec.search import Search
+from optml_queue.spec.search import Search, Stage, method_keys
 from optml_queue.trial import Params, Reason, encode
 
 DEFAULT_CLASS = "default"
@@ -54,7 +54,7 @@ class RetryPolicy:
 class Spec:
     """What one experiment does. Made by `load_spec` from YAML, and by `from_json` from the store's record.
 
-    `seed` belongs to random search, `seeds` to the trials: every point is tried once with each of them.
+    `seed` belongs to the search, `seeds` to the trials: every point is tried once with each of them.
     `points` are tried first. A point holds the parameters that the spec names; the driver adds its defaults.
     None means without limit; `data` are None where the code needs none. `earlier` are the searches that this one
     extends, the first one first. `other_metrics` are weighed against `metric`, by which alone trials are ranked and
@@ -86,6 +86,7 @@ class Spec:
     early_stopping: EarlyStopping | None = None
     target: float | None = None
     budget: Budget = NO_BUDGET
+    stages: tuple[Stage, ...] = ()
     text: str = field(default="", compare=False, repr=False)
 
     @cached_property
@@ -96,7 +97,7 @@ class Spec:
     @property
     def search(self) -> Search:
         """Which trials there are, but for those of earlier searches."""
-        return Search(self.method, self.space, self.seed, self.points, self.seeds, self.max_trials)
+        return Search(self.method, self.space, self.seed, self.points, self.seeds, self.max_trials, stages=self.stages)
 
     def to_dict(self) -> dict[str, Any]:
         """The spec with the keys of its YAML, every default filled in; limits that are not set are left out."""
@@ -112,8 +113,8 @@ class Spec:
             "timeout": self.timeout_s,
         }
         return {
-            "method": self.method,
-            **({"seed": self.seed} if self.method == "random" else {}),
+            "method": method_keys(self.method, self.stages),
+            **({"seed": self.seed} if self.method != "grid" else {}),
             **self._judged_by(),
             "parameters": {axis.name: axis.to_dict() for axis in self.space.axes},
             "exclude": [condition.text for condition in self.space.exclude],
@@ -172,6 +173,7 @@ class Spec:
             name=fields["name"],
             code=code_from_dict(fields["code"]),
             method=search.method,
+            stages=search.stages,
             seed=search.seed,
             metric=metric["name"],
             goal=Goal(metric["goal"]),

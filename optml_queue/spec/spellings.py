@@ -33,8 +33,8 @@ SPEC: Mapping[str, str] = {
     **dict.fromkeys(("early_terminate", "earlyStopping", "scheduler", "pruner"), _STOPPING),
     "objectives": "several metrics are metrics: [{name: …, goal: …}, …]",
     "additionalMetricNames": "several metrics are metrics: [{name: …, goal: …}, …]",
-    "search_alg": "the way to search is method: grid or method: random",
-    "sampler": "the way to search is method: grid or method: random",
+    "search_alg": "the way to search is method: grid, random, tpe …",
+    "sampler": "the way to search is method: grid, random, tpe …",
     "space": _PARAMETERS,
     "param_space": _PARAMETERS,
     "search_space": _PARAMETERS,
@@ -89,6 +89,19 @@ BUDGET: Mapping[str, str] = {
     **dict.fromkeys(("hours", "cpu_hours", "gpu_hours"), "the time of all workers is worker_hours"),
     **dict.fromkeys(("price", "money", "max_cost"), "write cost"),
     "max_trials": "write trials",
+}
+
+METHOD: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("bayesian", "bayes", "bayesopt", "bayesianoptimization", "bo", "hyperopt", "optuna"),
+        "did you mean 'tpe' (quick, any space) or 'gp' (a Gaussian process, few trials)?",
+    ),
+    **dict.fromkeys(("gaussian", "gaussian-process", "kriging", "gpyopt"), "did you mean 'gp'?"),
+    **dict.fromkeys(("cma", "cmaes", "cma_es"), "did you mean 'cma-es'?"),
+    **dict.fromkeys(("nsga", "nsga-ii", "nsgaii"), "did you mean 'nsga2'?"),
+    **dict.fromkeys(("genetic", "ga", "evolutionary", "pbt", "regularized-evolution"), "did you mean 'evolution'?"),
+    **dict.fromkeys(("gridsearch", "grid_search", "exhaustive"), "did you mean 'grid'?"),
+    **dict.fromkeys(("randomsearch", "random_search", "sobol"), "did you mean 'random'?"),
 }
 
 RETRY: Mapping[str, str] = {

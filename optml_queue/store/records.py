@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from optml_queue.trial import Attempt, Params, Trial, TrialState, decode_metrics, encode
@@ -21,6 +21,7 @@ class NewTrial:
     params: Params
     seed: int
     cost: float | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)  # as in Trial
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ def _seconds(time_ms: float | str | None) -> float | None:
 
 def finished_trial(number: int, record: str) -> Trial:
     """The trial that a finished record (a JSON list, written by `conclude` in prelude.lua) stands for."""
-    state, seed, params, metrics, reason, error, attempts, worker, queued, started, finished = json.loads(record)
+    state, seed, params, metrics, reason, error, attempts, worker, queued, started, finished, *more = json.loads(record)
     return Trial(
         number=number,
         state=TrialState(state),
@@ -137,6 +138,7 @@ def finished_trial(number: int, record: str) -> Trial:
         queued_at=_seconds(queued),
         started_at=_seconds(started),
         finished_at=_seconds(finished),
+        origin=more[0] if more else {},
     )
 
 
@@ -144,7 +146,7 @@ def finished_record(trial: Trial) -> str:
     """The record of a finished trial, as `finished_trial` reads it."""
     times = (_milliseconds(time_s) for time_s in (trial.queued_at, trial.started_at, trial.finished_at))
     facts = (trial.state, trial.seed, trial.params, trial.metrics, trial.reason, trial.error, trial.attempts)
-    return encode([*facts, trial.worker, *times])
+    return encode([*facts, trial.worker, *times, *([trial.origin] if trial.origin else [])])
 
 
 def attempt_record(attempt: Attempt) -> str:
@@ -158,12 +160,12 @@ def _milliseconds(time_s: float | None) -> int | None:
     return None if time_s is None else round(time_s * 1000)
 
 
-LIVE_FIELDS = ("s", "p", "seed", "a", "w", "q", "b")
+LIVE_FIELDS = ("s", "p", "seed", "a", "w", "q", "b", "from")
 
 
 def live_trial(number: int, values: Sequence[str | None]) -> Trial | None:
     """The trial that the fields LIVE_FIELDS of a live record stand for; None when there is no such record."""
-    state, params, seed, attempts, worker, queued, begun = values
+    state, params, seed, attempts, worker, queued, begun, origin = values
     if state is None:
         return None
     running = state == TrialState.RUNNING
@@ -176,6 +178,7 @@ def live_trial(number: int, values: Sequence[str | None]) -> Trial | None:
         worker=(worker or "") if running else "",
         queued_at=_seconds(queued),
         started_at=_seconds(begun) if running else None,
+        origin=json.loads(origin or "{}"),
     )
 
 

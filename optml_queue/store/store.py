@@ -323,6 +323,7 @@ class Store:
                         digest(trial.params),
                         trial.seed,
                         trial.attempts,
+                        encode(trial.origin) if trial.origin else "",
                     ]
             if args:
                 answer = int(self._run("reopen", _x(experiment), *args))
@@ -414,7 +415,8 @@ class Store:
         args: list[str | float] = [expected_next, next_, int(exhausted), extensions]
         for trial in trials:
             cost = "" if trial.cost is None else repr(trial.cost)
-            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed, cost]
+            origin = encode(trial.origin) if trial.origin else ""
+            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed, cost, origin]
         return bool(self._run("reserve", _x(experiment), *args))
 
     def claim(self, experiment: Experiment, workers: int, most: int = SLICE) -> list[Publication]:
@@ -573,6 +575,11 @@ class Store:
             numbers = [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
         records = self._records(experiment, numbers)
         return [finished_trial(number, records[number]) for number in numbers if number in records]
+
+    def finishing(self, experiment: str) -> list[int]:
+        """The log of finished trials: their numbers in the order of finishing. One that ran again is there again."""
+        with self._reaching():
+            return [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", 0, -1)]
 
     def wait(self, experiment: str, finished: int, limit_s: float) -> None:
         """Return soon after the log of finished trials is no longer `finished` long, or after `limit_s` seconds.

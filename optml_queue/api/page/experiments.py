@@ -9,15 +9,16 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
+from optml_queue.api.columns import STATES, Columns
 from optml_queue.api.documents import ExperimentDetail
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.page.control import MESSAGES
-from optml_queue.api.page.hints import hints
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of
 from optml_queue.api.routes.trials import Leaderboard, best
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, InputError
+from optml_queue.hints import Findings, hints
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState
 from optml_queue.trial import TrialState
@@ -74,7 +75,7 @@ def show_experiment(
         "experiment": detail,
         "board": _board(here, found, detail),
         "varied": _varied(found),
-        "hints": hints(columns, found.goal),
+        "hints": hints(_findings(columns), found.goal),
         "is_partial": columns.covered < columns.finished,
         "failed": here.store.page(found.id, TrialState.FAILED, limit=FAILED_SHOWN),
         "running": here.store.page(found.id, TrialState.RUNNING, limit=RUNNING_SHOWN),
@@ -181,3 +182,13 @@ def _differences(left: Any, right: Any, path: str = "") -> list[tuple[str, Any, 
             for row in _differences(left.get(name), right.get(name), f"{path}.{name}" if path else name)
         ]
     return [] if left == right else [(path, left, right)]
+
+
+def _findings(columns: Columns) -> Findings:
+    """The columns whose parameters are numbers, as the rules for hints read them."""
+    return Findings(
+        parameters={name: each for name, each in columns.parameters.items() if name not in columns.labels},
+        value=columns.value,
+        complete=columns.states == STATES.index(TrialState.COMPLETE),
+        diverged=columns.states == STATES.index(TrialState.DIVERGED),
+    )

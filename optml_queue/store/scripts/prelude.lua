@@ -3,7 +3,8 @@
 --   <x>                 hash    facts, counters "n:<state>" and "e:<event>", next, end, exhausted, ending …
 --   <x>:t:<n>           hash    a live trial: s state, p params, d digest, seed, g generation (the sequence number of its last message), a attempt, f failures, r releases,
 --                               tok token, w worker, q queued, pub published, b begun (times in ms), o order,
---                               c key of the last checkpoint, l since when it is lost (ms)
+--                               c key of the last checkpoint, l since when it is lost (ms),
+--                               from where its point comes from (JSON), if a searcher learned
 --   <x>:fresh           zset    reserved, never published; score: what is claimed first (see add_fresh)
 --   <x>:due             zset    to be published again; score: not before (ms)
 --   <x>:published       zset    published and not begun; score: sequence number within the resource class
@@ -242,11 +243,11 @@ end
 -- A trial reaches a terminal state: its live record becomes a finished one. `metrics`, `reason` and `error` are JSON.
 local function conclude(x, n, state, metrics, reason, error)
   local key = x .. ':t:' .. n
-  local t = redis.call('HMGET', key, 's', 'seed', 'p', 'a', 'w', 'q', 'b', 'c')
+  local t = redis.call('HMGET', key, 's', 'seed', 'p', 'a', 'w', 'q', 'b', 'c', 'from')
   local now = now_ms()
   local begun = (t[7] and t[7] ~= '') and t[7] or 'null'
   local record = table.concat({
-    '["' .. state .. '"', t[2], t[3], metrics, reason, error, t[4], cjson.encode(t[5] or ''), t[6], begun, int(now) .. ']'
+    '["' .. state .. '"', t[2], t[3], metrics, reason, error, t[4], cjson.encode(t[5] or ''), t[6], begun, int(now) .. (t[9] and ',' .. t[9] or '') .. ']'
   }, ',')
   if redis.call('HSET', bucket_of(x, n), n, record) == 1 then
     redis.call('ZADD', x .. ':buckets', 'NX', bucket_number(n), bucket_number(n))

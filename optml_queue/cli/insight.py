@@ -1,0 +1,51 @@
+"""What `optml status EXPERIMENT --importance` tells: which parameters matter, and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from optml_queue.hints import Findings, hints
+from optml_queue.spec import Spec
+from optml_queue.study import FEW, importance
+
+if TYPE_CHECKING:
+    from optml_queue.cli.connection import Source
+    from optml_queue.store import Experiment
+
+FLAT = 0.02  # a share of the importance below which a parameter may as well be fixed
+_ENOUGH = 20  # complete trials before one is called flat
+
+
+@dataclass(frozen=True, slots=True)
+class Insight:
+    """`importance` of each parameter, the largest first, and `advice` in words."""
+
+    importance: Mapping[str, float]
+    advice: Sequence[str]
+    key: ClassVar[str] = "insight"
+
+    @classmethod
+    def of(cls, source: Source, experiment: Experiment) -> Insight:
+        """Read all trials of an experiment. Raises InputError without Optuna."""
+        trials = [trial for trial in source.stream(experiment.id) if trial.finished_at is not None]
+        found = importance(trials, Spec.from_json(experiment.spec))
+        advice = [hint.text for hint in hints(Findings.of(trials, experiment.metric), experiment.goal)]
+        if sum(trial.state == "complete" for trial in trials) >= _ENOUGH:
+            advice += [
+                f"{name} makes next to no difference ({share:.1%}): fix it."
+                for name, share in found.items()
+                if share < FLAT
+            ]
+        return cls(found, advice)
+
+    def document(self) -> dict[str, Any]:
+        """The insight as JSON."""
+        return {"importance": dict(self.importance), "advice": list(self.advice)}
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The insight as labels and what each has to say."""
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.importance.items())
+        nothing = f"fewer than {FEW} complete trials, or nothing varied"
+        return [("importance", shares or nothing), *(("next", text) for text in self.advice)]

@@ -1,0 +1,225 @@
+"""TPE, Gaussian processes, CMA-ES and NSGA-II: Optuna's samplers over the history of an experiment.
+
+The history is replayed into a study in memory; no database of Optuna's is used. Each suggestion comes from a sampler
+of its own, seeded by the search's seed and the number of the trial. So the same history gives the same suggestion in
+every process, and what a process remembers is only a cache: it goes on where the history agrees with it, and starts
+anew where it does not.
+
+TPE and GP look at the trials alone. CMA-ES and NSGA-II keep their state with the trials that they suggested; for them,
+the replay asks the sampler again, in the recorded order of asks and tells.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from optml_queue.driver import Goal
+from optml_queue.search.adaptive import Task, derived_seed, untried
+from optml_queue.search.history import Ask, History, Suggestion, Tell
+from optml_queue.space import Axis, Choices, Interval, Space
+from optml_queue.trial import Params, ParamValue, TrialState, encode
+
+# How often a sampler is asked again when it suggests an excluded point, or one that was tried.
+MAX_DRAWS = 10
+_WITH_STATE = frozenset({"cma-es", "nsga2"})
+
+
+class OptunaSearch:
+    """One of Optuna's samplers as a function of the history."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._replay = _Replay(task)
+
+    def suggest(self, history: History, numbers: Sequence[int]) -> list[Suggestion]:
+        """A point for each of the numbers; fewer when every point of the space was tried."""
+        with _quiet():
+            if not self._replay.bring_to(history):
+                self._replay = _Replay(self._task)
+                self._replay.bring_to(history)
+            suggested: list[Suggestion] = []
+            for number in numbers:
+                params = self._replay.suggest(number, history.seen)
+                if params is None:
+                    break
+                suggested.append(Suggestion(params))
+            return suggested
+
+
+class _Replay:
+    """A study in memory, and how much of a history it has."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        is_up = task.goal is Goal.MAXIMIZE
+        direction = StudyDirection.MAXIMIZE if is_up else StudyDirection.MINIMIZE
+        with _quiet():
+            self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction=direction)
+        self._asks: list[Ask] = []
+        self._tells: list[Tell] = []
+        self._place: dict[int, int] = {}  # number of an ask -> number of its trial in the study
+        self._points: set[str] = set()
+        self._worst: float | None = None
+        self._before: list[FrozenTrial] | None = None
+
+    def bring_to(self, history: History) -> bool:
+        """Add what the history has more than this. False when it is not a continuation."""
+        asks, tells = history.asks, history.tells
+        if tuple(self._asks) != asks[: len(self._asks)] or tuple(self._tells) != tells[: len(self._tells)]:
+            return False
+        pending = list(tells[len(self._tells) :])[::-1]
+        for ask in asks[len(self._asks) :]:
+            if self._tells and self._tells[-1].position >= ask.seen and ask.method:
+                return False  # it was suggested before what this study was told last
+            while pending and pending[-1].position < ask.seen:
+                self._tell(pending.pop())
+            self._ask_again(ask)
+        while pending:
+            self._tell(pending.pop())
+        return True
+
+    def suggest(self, number: int, seen: int) -> Params | None:
+        """A point that is in the space and, where possible, not tried; None when all were."""
+        point, place = self._sampled(number)
+        if point is None:
+            point = untried(self._task.space, self._points, self._task.seed, number)
+            if point is None:
+                return None
+            place = self._add(point)
+        self._note(Ask(number, point, seen, self._task.method), place)
+        return point
+
+    def _note(self, ask: Ask, place: int) -> None:
+        self._asks.append(ask)
+        self._place[ask.number] = place
+        self._points.add(encode(ask.params))
+
+    def _ask_again(self, ask: Ask) -> None:
+        """Let the study have a point of the history, with the state that the sampler keeps with it."""
+        if ask.method != self._task.method or ask.method not in _WITH_STATE:
+            self._note(ask, self._add(ask.params))
+            return
+        point, place = self._sampled(ask.number)
+        if point != ask.params:
+            if point is not None:
+                self._study.tell(place, state=OptunaState.FAIL)
+            place = self._add(ask.params)
+        self._note(ask, place)
+
+    def _sampled(self, number: int) -> tuple[Params | None, int]:
+        """The sampler's point, and its trial in the study; None when it only finds excluded or known ones."""
+        if self._before is None:
+            self._before = self._study.get_trials(states=(OptunaState.COMPLETE,))
+        for draw in range(MAX_DRAWS):
+            self._study.sampler = sampler(self._task, derived_seed(self._task.seed, number, draw), self._before)
+            trial = self._study.ask()
+            point = suggested(trial, self._task.space)
+            if self._task.space.contains(point) and encode(point) not in self._points:
+                return point, trial.number
+            self._study.tell(trial, state=OptunaState.FAIL)
+        return None, -1
+
+    def _add(self, params: Params) -> int:
+        """Let the study have a running trial; its number there. Of a point outside the space, what fits."""
+        inner, distributions = inward(params, self._task.space)
+        self._study.add_trial(create_trial(state=OptunaState.RUNNING, params=inner, distributions=distributions))
+        return len(self._study.get_trials(deepcopy=False)) - 1
+
+    def _tell(self, tell: Tell) -> None:
+        """A diverged trial is as bad as the worst that was told before: Optuna would forget one that failed."""
+        self._tells.append(tell)
+        value = self._worst if tell.state is TrialState.DIVERGED else tell.value
+        place = self._place[tell.number]
+        if value is None:
+            self._study.tell(place, state=OptunaState.FAIL)
+            return
+        self._study.tell(place, value)
+        worse = max if self._task.goal is Goal.MINIMIZE else min
+        self._worst = value if self._worst is None else worse(value, self._worst)
+
+
+def sampler(task: Task, seed: int, before: Sequence[FrozenTrial] = ()) -> BaseSampler:
+    """Optuna's sampler of a method, with its defaults. CMA-ES starts from the trials `before` it, where there are any.
+
+    Raises KeyError for a method that is none of Optuna's.
+    """
+    if task.method == "tpe":
+        return TPESampler(seed=seed)
+    if task.method == "gp":
+        return GPSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False)
+    if task.method == "nsga2":
+        return NSGAIISampler(seed=seed)
+    if task.method != "cma-es":
+        raise KeyError(task.method)
+    source = list(before) if len(before) >= _ENOUGH_TO_START_FROM else None
+    random = RandomSampler(seed=seed)
+    return CmaEsSampler(seed=seed, independent_sampler=random, warn_independent_sampling=False, source_trials=source)
+
+
+# CMA-ES takes mean and spread from the best tenth of them: two at least.
+_ENOUGH_TO_START_FROM = 20
+
+
+def distribution(axis: Axis) -> BaseDistribution:
+    """What Optuna is asked for: a number of an interval, the index of one in a row of numbers, or a choice."""
+    if isinstance(axis, Interval):
+        if axis.whole:
+            return IntDistribution(int(axis.low), int(axis.high), log=axis.log)
+        return FloatDistribution(float(axis.low), float(axis.high), log=axis.log)
+    if isinstance(axis, Choices):
+        return CategoricalDistribution([encode(value) for value in axis.values])
+    return IntDistribution(0, (axis.size or 1) - 1)
+
+
+def suggested(trial: optuna.Trial, space: Space) -> Params:
+    """The point that a trial of Optuna's suggests, one parameter after the other, as conditions need them."""
+
+    def value(axis: Axis) -> ParamValue:
+        if axis.size == 1:
+            return axis.value(0)
+        form = distribution(axis)
+        if isinstance(form, CategoricalDistribution):
+            chosen = trial.suggest_categorical(axis.name, form.choices)
+            return axis.value(form.choices.index(chosen))
+        if isinstance(form, FloatDistribution):
+            return trial.suggest_float(axis.name, form.low, form.high, log=form.log)
+        assert isinstance(form, IntDistribution)  # noqa: S101 - for mypy: there are three kinds
+        number = trial.suggest_int(axis.name, form.low, form.high, log=form.log)
+        return number if isinstance(axis, Interval) else axis.value(number)
+
+    return space.build(value)
+
+
+def inward(params: Mapping[str, ParamValue], space: Space) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
+    """A point in Optuna's terms. A parameter whose value the space lacks is left out."""
+    inner: dict[str, Any] = {}
+    distributions: dict[str, BaseDistribution] = {}
+    for axis in space.axes:
+        if axis.size == 1 or axis.name not in params or not axis.contains(params[axis.name]):
+            continue
+        value, form = params[axis.name], distribution(axis)
+        if isinstance(form, CategoricalDistribution):
+            inner[axis.name] = encode(value)
+        else:
+            inner[axis.name] = value if isinstance(axis, Interval) else axis.index(value)
+        distributions[axis.name] = form
+    return inner, distributions
+
+
+class _quiet(warnings.catch_warnings):  # noqa: N801 - a context manager is a verb here
+    """Optuna says in warnings and in its log what its users are to know; here nobody sees either."""
+
+    def __enter__(self) -> Any:
+        found = super().__enter__()
+        warnings.simplefilter("ignore")
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        return found

@@ -1,0 +1,155 @@
+"""An experiment as a study of Optuna's: for its dashboard, and for what it can tell of parameters.
+
+A finished trial is a trial of the study, with its number here as the attribute `number`, its seed, attempts and metrics
+beside it. Diverged, failed and cancelled ones are FAIL, those stopped early PRUNED with their last value.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import warnings
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from optml_queue.driver import Goal
+from optml_queue.errors import InputError
+from optml_queue.space import Axis, Choices, Geometric, Interval, Linear
+from optml_queue.spec import Spec
+from optml_queue.trial import ParamValue, Trial, TrialState, encode
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+FEW = 4  # complete trials, below which nobody can tell which parameter matters
+
+
+def write_study(trials: Iterable[Trial], spec: Spec, name: str, out: BinaryIO) -> None:
+    """Write a study as Optuna's journal file: `optuna-dashboard FILE` opens it. Raises InputError without Optuna."""
+    optuna = _optuna("--format optuna")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "study.log"
+        backend = optuna.storages.journal.JournalFileBackend(str(path))
+        _filled(trials, spec, name, optuna.storages.JournalStorage(backend))
+        out.write(path.read_bytes())
+
+
+def importance(trials: Iterable[Trial], spec: Spec) -> Mapping[str, float]:
+    """How much of what the best trials have in common each parameter explains, the largest first; they sum to 1.
+
+    PED-ANOVA (S. Watanabe, A. Bansal and F. Hutter, 2023, IJCAI) over complete trials, for parameters that every one of
+    them has. Empty while fewer than four are complete. Raises InputError without Optuna.
+    """
+    optuna = _optuna("--importance")
+    study = _filled(trials, spec, "importance", optuna.storages.InMemoryStorage())
+    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    varied = {name for name in _common(complete) if len({str(trial.params[name]) for trial in complete}) > 1}
+    if len(complete) < FEW or not varied:
+        return {}
+    evaluator = optuna.importance.PedAnovaImportanceEvaluator()
+    found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(varied))
+    return {name: float(share) for name, share in found.items()}
+
+
+def _common(trials: Iterable[FrozenTrial]) -> set[str]:
+    """The parameters that all trials have."""
+    names = [set(trial.params) for trial in trials]
+    return set.intersection(*names) if names else set()
+
+
+def _optuna(what: str) -> Any:
+    try:
+        import optuna
+        import optuna.importance
+        import optuna.storages.journal
+    except ImportError:
+        raise InputError(f"{what} needs Optuna; `pip install 'optml-queue[search]'`") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return optuna
+
+
+def _filled(trials: Iterable[Trial], spec: Spec, name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    import optuna
+
+    directions = optuna.study.StudyDirection
+    direction = directions.MAXIMIZE if spec.goal is Goal.MAXIMIZE else directions.MINIMIZE
+    study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names([spec.metric])
+    forms = {axis.name: form for axis in spec.space.axes if (form := _distribution(axis)) is not None}
+    study.add_trials(_frozen(trial, spec.metric, forms) for trial in trials if trial.finished_at is not None)
+    return study
+
+
+def _frozen(trial: Trial, metric: str, forms: Mapping[str, BaseDistribution]) -> FrozenTrial:
+    from optuna.trial import TrialState as OptunaState
+    from optuna.trial import create_trial
+
+    states = {TrialState.COMPLETE: OptunaState.COMPLETE, TrialState.STOPPED_EARLY: OptunaState.PRUNED}
+    state = states.get(trial.state, OptunaState.FAIL)
+    value = trial.metrics.get(metric)
+    if value is None and state is OptunaState.COMPLETE:
+        state = OptunaState.FAIL
+    inner = {name: _inner(value, forms[name]) for name, value in trial.params.items() if name in forms}
+    # A value that an earlier search of the experiment had, and the present space lacks, has no place in the study.
+    fitting = {name: value for name, value in inner.items() if _fits(forms[name], value)}
+    frozen = create_trial(
+        state=state,
+        value=value if state is OptunaState.COMPLETE else None,
+        params=fitting,
+        distributions={name: forms[name] for name in fitting},
+        intermediate_values={0: value} if state is OptunaState.PRUNED and value is not None else {},
+        user_attrs={
+            "number": trial.number,
+            "seed": trial.seed,
+            "state": str(trial.state),
+            "attempts": trial.attempts,
+            **{f"metric: {name}": each if math.isfinite(each) else repr(each) for name, each in trial.metrics.items()},
+        },
+    )
+    frozen.datetime_start = _time(trial.started_at or trial.queued_at or trial.finished_at)
+    frozen.datetime_complete = _time(trial.finished_at)
+    return frozen
+
+
+def _fits(form: BaseDistribution, value: Any) -> bool:
+    try:
+        return form._contains(form.to_internal_repr(value))
+    except ValueError:
+        return False
+
+
+def _time(time_s: float | None) -> datetime | None:
+    """Optuna writes local times without a zone; here they are UTC."""
+    return None if time_s is None else datetime.fromtimestamp(time_s, UTC).replace(tzinfo=None)
+
+
+def _distribution(axis: Axis) -> BaseDistribution | None:
+    """The range of a parameter as Optuna's users write it; None for one that has a single value."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if axis.size == 1:
+        return None
+    if isinstance(axis, Choices):
+        return CategoricalDistribution([_label(axis, value) for value in axis.values])
+    assert isinstance(axis, Interval | Linear | Geometric)  # noqa: S101 - for mypy: what is no choice has bounds
+    low, high = axis.low, axis.high
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, log=axis.log)
+    return FloatDistribution(low, high, log=axis.log)
+
+
+def _label(axis: Choices, value: ParamValue) -> bool | int | float | str:
+    """A choice as it is; as JSON where Optuna would not tell it from others, or takes none such."""
+    plain = [each for each in axis.values if not isinstance(each, list)]
+    return encode(value) if len(set(plain)) < len(axis.values) or isinstance(value, list) else value
+
+
+def _inner(value: ParamValue, form: BaseDistribution) -> Any:
+    choices = getattr(form, "choices", None)
+    return value if choices is None or value in choices else encode(value)

@@ -1,0 +1,141 @@
+"""Points that a searcher suggests, brought into being: read the history, ask, reserve.
+
+The history lies in the store: the numbers of trials are the order in which points were asked for, the log of finished
+ones the order of what was told, and every trial that was suggested keeps how much of the log had been read. What this
+module remembers of experiments only saves reading and computing again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from optml_queue.search import Plan, Segment
+from optml_queue.search.adaptive import AdaptiveSearcher, Task, searcher
+from optml_queue.search.adaptive import require as require_packages
+from optml_queue.search.history import History, Suggestion, history_of
+from optml_queue.spec import Spec
+from optml_queue.store import Experiment, NewTrial, Store
+from optml_queue.trial import REOPENABLE_STATES, TERMINAL_STATES, Trial, TrialState
+
+_KEPT = 32  # experiments
+
+
+def reserve(store: Store, experiment: Experiment, plan: Plan, segment: Segment, room: int, workers: int) -> bool:
+    """Suggest points and bring their trials into being, as many as keep `workers` from waiting. Whether that moved on.
+
+    `segment` is that of the experiment's next number; `room` is how many trials may be reserved at most. Two processes
+    may do it at once: the store takes the trials of one. Raises InputError when a package is missing.
+    """
+    room = min(room, ahead(workers) - experiment.counts[TrialState.QUEUED])
+    if room <= 0:
+        return False
+    memory = _memory(experiment)
+    trials, next_, is_spent = _next_trials(store, memory, experiment, plan, segment, room)
+    left = None if experiment.max_trials is None else experiment.max_trials - experiment.created
+    if left is not None and len(trials) >= left:
+        trials, is_spent = trials[:left], True
+        next_ = trials[-1].number + 1 if trials else experiment.next
+    return store.reserve(
+        experiment.id,
+        experiment.next,
+        next_,
+        trials,
+        exhausted=is_spent or next_ >= plan.end,
+        extensions=experiment.extensions,
+    )
+
+
+def ahead(workers: int) -> int:
+    """How many trials wait for so many workers.
+
+    With none, every worker would wait for the sampler after each trial. With one for each, nobody ever would, but a
+    point would be chosen before twice as many results are known, which costs quality (docs/search.md has figures). A
+    worker that ends a trial asks for the next suggestion at once, so a few are enough but for many that end together.
+    """
+    return 1 + workers // 16
+
+
+def require(spec: Spec) -> None:
+    """Raises InputError when a package that one of the spec's methods needs is not installed."""
+    for stage in spec.search.course:
+        require_packages(stage.method)
+
+
+def _next_trials(
+    store: Store, memory: Memory, experiment: Experiment, plan: Plan, segment: Segment, room: int
+) -> tuple[list[NewTrial], int, bool]:
+    """Trials from the next number on, the number after them, and whether there is no more to suggest."""
+    seeds = segment.seeds
+    begun = (experiment.next - segment.first) % len(seeds)
+    if begun:  # max_trials had ended the search between two seeds of a point
+        number = experiment.next - begun
+        known = store.trials(experiment.id, [number])
+        rest = [
+            NewTrial(number + i, trial.params, seeds[i], origin=trial.origin)
+            for trial in known
+            for i in range(begun, len(seeds))
+        ]
+        return rest, number + len(seeds), False
+    points = -(-room // len(seeds))
+    numbers = range(experiment.next, min(experiment.next + points * len(seeds), segment.end), len(seeds))
+    history = memory.history(store, experiment, plan)
+    suggested = memory.searcher(segment.method).suggest(history, numbers)
+    trials = [
+        NewTrial(number + i, suggestion.params, seed, origin=_origin(segment.method, history, suggestion))
+        for number, suggestion in zip(numbers, suggested, strict=False)
+        for i, seed in enumerate(seeds)
+    ]
+    next_ = trials[-1].number + 1 if trials else experiment.next
+    return trials, next_, len(suggested) < len(numbers)
+
+
+def _origin(method: str, history: History, suggestion: Suggestion) -> dict[str, Any]:
+    parents = {"parents": list(suggestion.parents)} if suggestion.parents else {}
+    return {"method": method, "seen": history.seen, **parents}
+
+
+class Memory:
+    """What a process remembers of one experiment: trials that change no more, and searchers with their caches."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._spec = spec
+        self._ended: dict[int, Trial] = {}
+        self._searchers: dict[str, AdaptiveSearcher] = {}
+
+    def is_of(self, experiment: Experiment) -> bool:
+        """Whether it may be true of an experiment: a store may have lost its last second."""
+        return max(self._ended, default=-1) < experiment.next
+
+    def searcher(self, method: str) -> AdaptiveSearcher:
+        """The searcher of one of the methods."""
+        if method not in self._searchers:
+            spec = self._spec
+            self._searchers[method] = searcher(Task(method, spec.space, spec.goal, spec.seed))
+        return self._searchers[method]
+
+    def history(self, store: Store, experiment: Experiment, plan: Plan) -> History:
+        """The history as the store has it. The log is read first: a trial that ends meanwhile counts as running."""
+        log = store.finishing(experiment.id)
+        missing = [number for number in range(experiment.next) if number not in self._ended]
+        found = store.trials(experiment.id, missing) if missing else []
+        trials = [*self._ended.values(), *found]
+        first_of = dict(plan.firsts(trial.number for trial in trials))
+        self._ended |= {trial.number: trial for trial in found if trial.state in _LASTING}
+        return history_of(trials, log, self._spec.metric, first_of)
+
+
+_LASTING = TERMINAL_STATES - REOPENABLE_STATES
+_memories: OrderedDict[tuple[str, float, str], Memory] = OrderedDict()
+
+
+def _memory(experiment: Experiment) -> Memory:
+    """What is remembered of an experiment, or a new memory."""
+    key = (experiment.id, experiment.created_at, experiment.spec)
+    memory = _memories.pop(key, None)
+    if memory is None or not memory.is_of(experiment):
+        memory = Memory(Spec.from_json(experiment.spec))
+    _memories[key] = memory
+    while len(_memories) > _KEPT:
+        _memories.popitem(last=False)
+    return memory
