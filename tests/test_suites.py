@@ -38,7 +38,7 @@ def test_every_suite_is_told_and_an_empty_one_is_called_absent(
     result = run(pytester, monkeypatch, TESTS)
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        ["unit * s of 60 s * 1 passed", "integration * s of 120 s * 1 passed", "browser * absent: no test ran"]
+        ["unit * s of 60 s * 1 passed", "integration * s of 150 s * 1 passed", "browser * absent: no test ran"]
     )
 
 
