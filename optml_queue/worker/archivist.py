@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 REST_S = 0.1  # news come with every advance: hundreds a second, when trials are short
+RESTART_LOOK_S = 5.0  # between two looks whether the server was restarted
 PART_AGE_S = 60.0  # the longest that a result waits for its part to fill
 
 
@@ -33,6 +34,8 @@ class Archivist(threading.Thread):
         self._lock = threading.Lock()
         self._watched: dict[str, float] = {}  # experiment → when its last part was forced out
         self._news = threading.Event()
+        self._run_id = ""
+        self._looked_at = float("-inf")
 
     def watch(self, experiments: Iterable[str]) -> None:
         """Look after these experiments until they are over and archived, beginning now."""
@@ -48,6 +51,7 @@ class Archivist(threading.Thread):
         while True:
             self._news.wait(LOOK_S)
             self._news.clear()
+            self._recall()
             with self._lock:
                 watched = list(self._watched)
             for experiment in watched:
@@ -55,9 +59,18 @@ class Archivist(threading.Thread):
             time.sleep(REST_S)
 
     def _recall(self) -> None:
-        """Take up what an archivist before this one left unfinished."""
+        """Take up what is unfinished, when this archivist begins and whenever the server began anew.
+
+        A server that crashes may forget its last second, and in it that an experiment was archived as it ended.
+        """
+        if time.monotonic() - self._looked_at < RESTART_LOOK_S:
+            return
+        self._looked_at = time.monotonic()
         try:
-            self.watch(found.id for found in self._store.experiments() if not found.is_consolidated)
+            run_id = self._store.server_run_id()
+            if run_id != self._run_id:
+                self.watch([found.id for found in self._store.experiments() if not found.is_consolidated])
+                self._run_id = run_id
         except OptmlError as error:
             logger.warning("archive: cannot list experiments yet: %s", error)
 

@@ -15,6 +15,7 @@ from optml_queue.results import ArchiveSource, consolidate, write_opening, write
 from optml_queue.spec import parse_spec
 from optml_queue.store import Assignment, NewTrial, Store, Submission
 from optml_queue.trial import TrialResult, TrialState, digest
+from optml_queue.worker import archivist
 from tests.moto_server import aws_settings, moto_server
 from tests.valkey_server import valkey_server
 
@@ -93,3 +94,33 @@ def test_an_archive_in_s3_answers_as_the_store_does(store: Store, bucket: str, m
     assert source.attempts(X, 2)[0].error == "ValueError: no\nluck"
     assert [source.logs(X, number) for number in range(4)] == [store.logs(X, number) for number in range(4)]
     assert archive.get(f"{X}/error.png").startswith(b"\x89PNG")
+
+
+def test_what_a_crashed_server_forgot_is_archived_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archivist, "RESTART_LOOK_S", 0.0)
+    spec = parse_spec(SPEC, "grid.yaml", Path.cwd())
+    with valkey_server() as server:
+        store = Store.from_url(server.url, retries=20)
+        store.create(X, Submission("lms", spec.to_json(), 1, "nmse", Goal.MINIMIZE, "default"))
+        store.reserve(X, 0, 1, [NewTrial(0, {"learning_rate": 0.5}, 0)], exhausted=True)
+        run(store, 0, TrialResult(TrialState.COMPLETE, {"nmse": 0.5}))
+        keeper = archivist.Archivist(store, str(tmp_path))
+
+        def looked() -> bool:
+            """Whether one look at what is unfinished finds something to do, which it then does."""
+            keeper._recall()
+            found = list(keeper._watched)
+            for experiment in found:
+                keeper._look_after(experiment)
+            return bool(found)
+
+        assert looked()
+        assert store.experiment(X).is_consolidated
+        # In the server's last second: the mark that all is archived.
+        store.client.hdel(f"optml:x:{X}", "consolidated")
+        assert not looked()
+        server.stop()
+        server.start()
+        assert looked()
+        assert store.experiment(X).is_consolidated
+        store.close()
