@@ -8,6 +8,7 @@ the client library.
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 import time
@@ -40,6 +41,8 @@ from optml_queue.store.records import (
 )
 from optml_queue.store.scripts import source
 from optml_queue.trial import REOPENABLE_STATES, Attempt, Trial, TrialResult, TrialState, digest, encode
+
+logger = logging.getLogger(__name__)
 
 ROOT = "optml"
 BUCKET = 100  # trials in one hash of finished records; prelude.lua has the same figure
@@ -157,6 +160,20 @@ class Store:
         """What tells one start of the server from the next."""
         with self._reaching():
             return str(self.client.info("server")["run_id"])
+
+    def rewrite_log(self) -> bool:
+        """Have the server write its append-only file anew, from memory. False when it may not, or is at it already.
+
+        A server that was cut off amid a script's effects passes over them when it starts, but leaves them in its file
+        (Valkey 8.1): what it writes from then on would be taken for their continuation by the start after next.
+        """
+        with self._reaching():
+            try:
+                self.client.bgrewriteaof()
+            except redis.ResponseError as error:
+                logger.info("the store does not write its append-only file anew: %s", error)
+                return False
+        return True
 
     # Experiments
 

@@ -43,6 +43,7 @@ class Control:
         self._is_stopping = False
         self._is_waiting = False
         self._ticked_at = float("-inf")
+        self._server_run_id = ""
         self._unreachable_said = ""
 
     def run(self) -> None:
@@ -85,6 +86,7 @@ class Control:
             self._is_waiting = False
 
     def _tick(self) -> None:
+        self._heal()
         for experiment, number in self._store.expire():
             logger.warning("trial %d of %s lost its worker", number, experiment)
         for experiment in self._store.active():
@@ -92,6 +94,13 @@ class Control:
                 return
             self._note_turn()
             self._advance(experiment)
+
+    def _heal(self) -> None:
+        """A server that was started anew may have been cut off: its file must not keep half of a script's effects."""
+        run_id = self._store.server_run_id()
+        if run_id != self._server_run_id:
+            self._store.rewrite_log()
+            self._server_run_id = run_id
 
     def _advance(self, experiment: str) -> None:
         try:
