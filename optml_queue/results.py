@@ -400,15 +400,16 @@ class ArchiveSource:
         return [each for each in folders if self.archive.exists(_record_key(each))]
 
     def _record(self, experiment: str) -> Experiment:
+        key = _record_key(experiment)
         try:
-            return _experiment_from(json.loads(self.archive.get(_record_key(experiment))))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArchiveError(
-                f"the archive {self.archive.url}: {_record_key(experiment)} is no experiment's record: {error}"
-            ) from error
+            document = self.archive.get(key)
         except ArchiveError:
             self.resolve(experiment)  # raises NotFoundError when the document is missing
-            raise
+            document = self.archive.get(key)  # it came in this very moment, or cannot be read
+        try:
+            return _experiment_from(json.loads(document))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArchiveError(f"the archive {self.archive.url}: {key} is no experiment's record: {error}") from error
 
     def _parts(self, record: Experiment) -> list[str]:
         """The parts that hold entries of the log which the final files do not cover, in the log's order."""
