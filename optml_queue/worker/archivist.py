@@ -20,7 +20,6 @@ logger = logging.getLogger(__name__)
 
 LOOK_S = 1.0
 REST_S = 0.1  # news come with every advance: hundreds a second, when trials are short
-RESTART_LOOK_S = 5.0  # between two looks whether the server was restarted
 PART_AGE_S = 60.0  # the longest that a result waits for its part to fill
 
 
@@ -34,8 +33,7 @@ class Archivist(threading.Thread):
         self._lock = threading.Lock()
         self._watched: dict[str, float] = {}  # experiment → when its last part was forced out
         self._news = threading.Event()
-        self._run_id = ""
-        self._looked_at = float("-inf")
+        self._is_behind = False
 
     def watch(self, experiments: Iterable[str]) -> None:
         """Look after these experiments until they are over and archived, beginning now."""
@@ -44,9 +42,16 @@ class Archivist(threading.Thread):
                 self._watched.setdefault(experiment, time.monotonic())
         self._news.set()
 
+    def recall(self) -> None:
+        """Take up all that is unfinished: what an archivist before left, or a server forgot that was started anew.
+
+        A server that crashes may forget its last second, and in it that an experiment was archived as it ended.
+        """
+        self._is_behind = True
+        self._news.set()
+
     def run(self) -> None:
         """Look after the watched experiments for ever."""
-        self._recall()
         _warm_up()
         while True:
             self._news.wait(LOOK_S)
@@ -59,19 +64,13 @@ class Archivist(threading.Thread):
             time.sleep(REST_S)
 
     def _recall(self) -> None:
-        """Take up what is unfinished, when this archivist begins and whenever the server began anew.
-
-        A server that crashes may forget its last second, and in it that an experiment was archived as it ended.
-        """
-        if time.monotonic() - self._looked_at < RESTART_LOOK_S:
+        if not self._is_behind:
             return
-        self._looked_at = time.monotonic()
+        self._is_behind = False
         try:
-            run_id = self._store.server_run_id()
-            if run_id != self._run_id:
-                self.watch([found.id for found in self._store.experiments() if not found.is_consolidated])
-                self._run_id = run_id
+            self.watch([found.id for found in self._store.experiments() if not found.is_consolidated])
         except OptmlError as error:
+            self._is_behind = True
             logger.warning("archive: cannot list experiments yet: %s", error)
 
     def _look_after(self, experiment: str) -> None:

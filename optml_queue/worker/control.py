@@ -96,10 +96,14 @@ class Control:
             self._advance(experiment)
 
     def _heal(self) -> None:
-        """A server that was started anew may have been cut off: its file must not keep half of a script's effects."""
+        """A server that was started anew may have been cut off, and have forgotten its last second.
+
+        Its file must not keep half of a script's effects, and what is archived is compared with what it knows now.
+        """
         run_id = self._store.server_run_id()
         if run_id != self._server_run_id:
             self._store.rewrite_log()
+            self._archivist.recall()
             self._server_run_id = run_id
 
     def _advance(self, experiment: str) -> None:

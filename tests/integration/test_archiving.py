@@ -12,10 +12,12 @@ from optml_queue import results
 from optml_queue.archive import open_archive
 from optml_queue.driver import Goal
 from optml_queue.results import ArchiveSource, consolidate, write_opening, write_parts
+from optml_queue.settings import read_settings
 from optml_queue.spec import parse_spec
 from optml_queue.store import Assignment, NewTrial, Store, Submission
 from optml_queue.trial import TrialResult, TrialState, digest
-from optml_queue.worker import archivist
+from optml_queue.worker.application import Application
+from optml_queue.worker.control import Control
 from tests.moto_server import aws_settings, moto_server
 from tests.valkey_server import valkey_server
 
@@ -96,18 +98,21 @@ def test_an_archive_in_s3_answers_as_the_store_does(store: Store, bucket: str, m
     assert archive.get(f"{X}/error.png").startswith(b"\x89PNG")
 
 
-def test_what_a_crashed_server_forgot_is_archived_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archivist, "RESTART_LOOK_S", 0.0)
+def test_what_a_crashed_server_forgot_is_archived_again(tmp_path: Path) -> None:
     spec = parse_spec(SPEC, "grid.yaml", Path.cwd())
     with valkey_server() as server:
         store = Store.from_url(server.url, retries=20)
         store.create(X, Submission("lms", spec.to_json(), 1, "nmse", Goal.MINIMIZE, "default"))
         store.reserve(X, 0, 1, [NewTrial(0, {"learning_rate": 0.5}, 0)], exhausted=True)
         run(store, 0, TrialResult(TrialState.COMPLETE, {"nmse": 0.5}))
-        keeper = archivist.Archivist(store, str(tmp_path))
+        control = Control(
+            Application(read_settings({"OPTML_BROKER_URL": server.url, "OPTML_ARCHIVE_URL": str(tmp_path)}))
+        )
+        keeper = control._archivist
 
         def looked() -> bool:
-            """Whether one look at what is unfinished finds something to do, which it then does."""
+            """Whether the control process finds something unfinished, which it then archives."""
+            control._heal()
             keeper._recall()
             found = list(keeper._watched)
             for experiment in found:
