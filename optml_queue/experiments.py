@@ -68,12 +68,13 @@ def submit(
     suggestions.require(spec)
     spec = _with_files(archive, spec, cache_dir)
     submission = submission_of(spec, facts(spec))
-    known = _record_of(store, archive, id_) if experiment else None
+    stored = _known(store.experiment, id_) if experiment else None
+    known = stored or (_known(ArchiveSource(archive).record, id_) if experiment else None)
     if known is not None:
         _refuse_another(known, submission)
-        if _is_stored(store, id_):
+        if stored is not None and not stored.is_restoring:
             return id_
-        if _has_begun(archive, id_):
+        if stored is not None or _has_begun(archive, id_):
             restore(store, archive, id_)
             return id_
         # Only its spec: an earlier call was cut off, or another is at it now, and whoever creates it first wins.
@@ -128,26 +129,17 @@ def _with_files(archive: Archive, spec: Spec, cache_dir: Path | None) -> Spec:
     return replace(spec, data=data, code=_brought(archive, spec.code))
 
 
-def _is_stored(store: Store, experiment: str) -> bool:
-    try:
-        return not store.experiment(experiment).is_restoring
-    except NotFoundError:
-        return False
-
-
 def _has_begun(archive: Archive, experiment: str) -> bool:
     """Whether the archive has more of an experiment than what is put down at its submission."""
     return any(next(iter(archive.keys(f"{experiment}/{folder}/")), None) for folder in ("parts", "checkpoints"))
 
 
-def _record_of(store: Store, archive: Archive, experiment: str) -> Experiment | None:
+def _known(read: Callable[[str], Experiment], experiment: str) -> Experiment | None:
     """What store or archive know of an experiment."""
-    for read in (store.experiment, ArchiveSource(archive).record):
-        try:
-            return read(experiment)
-        except NotFoundError:
-            continue
-    return None
+    try:
+        return read(experiment)
+    except NotFoundError:
+        return None
 
 
 def _refuse_another(known: Experiment, submission: Submission) -> None:
@@ -216,26 +208,36 @@ def _reserve(store: Store, experiment: Experiment, workers: int) -> bool:
     """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on."""
     if experiment.exhausted:
         return False
-    cost = cost_of(experiment.spec)
     missing = BATCH if is_ordered(experiment) else _missing(experiment)
     if missing <= 0:
         return False
     plan = plan_of(experiment.spec)
     segment = plan.suggested(experiment.next)
-    if segment is not None:
-        return suggestions.reserve(store, experiment, plan, segment, missing, workers)
-    budget = None if experiment.max_trials is None else experiment.max_trials - experiment.created
-    taken, next_ = plan.take(experiment.next, missing, budget)
-    used_up = budget is not None and len(taken) >= budget
-    trials = [NewTrial(number, params, seed, cost and cost(params)) for number, params, seed in taken]
+    if segment is None:
+        taken = _take(plan, experiment, missing)
+    else:
+        suggested = suggestions.take(store, experiment, segment, plan, missing, workers)
+        if suggested is None:
+            return False
+        taken = suggested
+    trials, next_, is_spent = taken
     return store.reserve(
         experiment.id,
         experiment.next,
         next_,
         trials,
-        exhausted=used_up or next_ >= plan.end,
+        exhausted=is_spent or next_ >= plan.end,
         extensions=experiment.extensions,
     )
+
+
+def _take(plan: Plan, experiment: Experiment, most: int) -> suggestions.Taken:
+    """The next trials of points that are computed."""
+    cost = cost_of(experiment.spec)
+    budget = None if experiment.max_trials is None else experiment.max_trials - experiment.created
+    taken, next_ = plan.take(experiment.next, most, budget)
+    trials = [NewTrial(number, params, seed, cost and cost(params)) for number, params, seed in taken]
+    return trials, next_, budget is not None and len(taken) >= budget
 
 
 def _missing(experiment: Experiment) -> int:

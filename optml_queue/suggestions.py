@@ -1,4 +1,4 @@
-"""Points that a searcher suggests, brought into being: read the history, ask, reserve.
+"""The next trials of a search that learns: read the history, ask a searcher.
 
 The history lies in the store: the numbers of trials are the order in which points were asked for, the log of finished
 ones the order of what was told, and every trial that was suggested keeps how much of the log had been read. What this
@@ -21,29 +21,25 @@ from optml_queue.trial import REOPENABLE_STATES, TERMINAL_STATES, Trial, TrialSt
 _KEPT = 32  # experiments
 
 
-def reserve(store: Store, experiment: Experiment, plan: Plan, segment: Segment, room: int, workers: int) -> bool:
-    """Suggest points and bring their trials into being, as many as keep `workers` from waiting. Whether that moved on.
+# New trials, the number after them, and whether there will be no more.
+Taken = tuple[list[NewTrial], int, bool]
+
+
+def take(store: Store, experiment: Experiment, segment: Segment, plan: Plan, room: int, workers: int) -> Taken | None:
+    """Suggest points for an experiment's next trials, as many as keep `workers` from waiting; None when enough wait.
 
     `segment` is that of the experiment's next number; `room` is how many trials may be reserved at most. Two processes
     may do it at once: the store takes the trials of one. Raises InputError when a package is missing.
     """
     room = min(room, ahead(workers) - experiment.counts[TrialState.QUEUED])
     if room <= 0:
-        return False
-    memory = _memory(experiment)
-    trials, next_, is_spent = _next_trials(store, memory, experiment, plan, segment, room)
+        return None
+    trials, next_, is_spent = _next_trials(store, _memory(experiment), experiment, plan, segment, room)
     left = None if experiment.max_trials is None else experiment.max_trials - experiment.created
     if left is not None and len(trials) >= left:
         trials, is_spent = trials[:left], True
         next_ = trials[-1].number + 1 if trials else experiment.next
-    return store.reserve(
-        experiment.id,
-        experiment.next,
-        next_,
-        trials,
-        exhausted=is_spent or next_ >= plan.end,
-        extensions=experiment.extensions,
-    )
+    return trials, next_, is_spent
 
 
 def ahead(workers: int) -> int:
@@ -64,7 +60,7 @@ def require(spec: Spec) -> None:
 
 def _next_trials(
     store: Store, memory: Memory, experiment: Experiment, plan: Plan, segment: Segment, room: int
-) -> tuple[list[NewTrial], int, bool]:
+) -> Taken:
     """Trials from the next number on, the number after them, and whether there is no more to suggest."""
     seeds = segment.seeds
     begun = (experiment.next - segment.first) % len(seeds)
