@@ -14,6 +14,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from optml_queue.trial import Trial
+
 OBSERVED_MIN = 3  # fewer durations tell nothing of their spread
 PLAYS = 40
 PLAYED_SINGLY = 100  # beyond, the tail is a small part
@@ -64,3 +66,14 @@ def _play(left: int, durations_s: Sequence[float], workers: int, chance: random.
         heapq.heapreplace(free_at, end_s)
         ends_s = max(ends_s, end_s)
     return ends_s
+
+
+def recent_rate(trials: Sequence[Trial], now: float) -> float | None:
+    """Trials a second from the first of the last finished ones until `now` (seconds since the epoch).
+
+    None for fewer than two: one finish has no rate.
+    """
+    times = [trial.finished_at for trial in trials if trial.finished_at is not None]
+    if len(times) < 2:
+        return None
+    return (len(times) - 1) / max(now - min(times), 1e-3)

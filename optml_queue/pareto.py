@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 
 from optml_queue.driver import Goal, Metric
-from optml_queue.trial import Trial, TrialState
+from optml_queue.summary import value_of
+from optml_queue.trial import Trial
 
 
 def front(trials: Iterable[Trial], metrics: Sequence[Metric]) -> list[Trial]:
@@ -27,12 +27,13 @@ def front(trials: Iterable[Trial], metrics: Sequence[Metric]) -> list[Trial]:
 
 def _scores(trial: Trial, metrics: Sequence[Metric]) -> tuple[float, ...] | None:
     """The values, smallest best; None where the trial does not take part."""
-    if trial.state is not TrialState.COMPLETE or not trial.is_feasible:
-        return None
-    values = [trial.metrics.get(metric.name, math.nan) for metric in metrics]
-    if not all(map(math.isfinite, values)):
-        return None
-    return tuple(v if m.goal is Goal.MINIMIZE else -v for v, m in zip(values, metrics, strict=True))
+    scores = []
+    for metric in metrics:
+        value = value_of(trial, metric.name)
+        if value is None:
+            return None
+        scores.append(value if metric.goal is Goal.MINIMIZE else -value)
+    return tuple(scores)
 
 
 def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from optml_queue.eta import estimate
+from optml_queue.eta import estimate, recent_rate
 from optml_queue.store import Experiment, ExperimentState, Store
 from optml_queue.trial import Attempt, Trial, TrialState
 
@@ -139,7 +139,7 @@ class ExperimentDetail(ExperimentDocument):
         workers = store.live_workers(experiment.resource_class)
         works = workers > 0 and experiment.state is ExperimentState.RUNNING
         last = _last_finished(store, experiment) if works else []
-        rate = _rate(last)
+        rate = recent_rate(last, time.time())
         durations_s = [trial.run_s for trial in last if trial.run_s is not None]
         at_once = min(workers, experiment.max_parallel or workers)
         eta = estimate(experiment.total - experiment.terminal, durations_s, at_once, per_second=rate) if works else None
@@ -158,11 +158,3 @@ class ExperimentDetail(ExperimentDocument):
 
 def _last_finished(store: Store, experiment: Experiment) -> list[Trial]:
     return store.finished(experiment.id, max(0, experiment.finished - RECENT), experiment.finished)
-
-
-def _rate(last: Sequence[Trial]) -> float | None:
-    """Trials a second from the first of the last finished ones until now; None for fewer than two."""
-    times = [trial.finished_at for trial in last if trial.finished_at is not None]
-    if len(times) < 2:
-        return None
-    return (len(times) - 1) / max(time.time() - min(times), 1e-3)

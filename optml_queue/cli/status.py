@@ -11,7 +11,7 @@ from optml_queue.cli import units
 from optml_queue.cli.outcome import census, troubles
 from optml_queue.cli.progress import Total, total_of
 from optml_queue.cli.ranking import Standing, examples, ranked
-from optml_queue.eta import Eta, estimate
+from optml_queue.eta import Eta, estimate, recent_rate
 from optml_queue.trial import Trial
 
 if TYPE_CHECKING:
@@ -155,14 +155,3 @@ def experiment_document(experiment: Experiment) -> dict[str, Any]:
 def took_s(experiment: Experiment) -> float | None:
     """Seconds from submission to the end; None while it goes on."""
     return None if experiment.finished_at is None else experiment.finished_at - experiment.created_at
-
-
-def recent_rate(trials: Sequence[Trial], now: float) -> float | None:
-    """Trials a second from the first of the last finished ones until `now` (seconds since the epoch).
-
-    None for fewer than two: one finish has no rate.
-    """
-    times = [trial.finished_at for trial in trials if trial.finished_at is not None]
-    if len(times) < 2:
-        return None
-    return (len(times) - 1) / max(now - min(times), 1e-3)

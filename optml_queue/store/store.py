@@ -439,7 +439,8 @@ class Store:
     def claim(self, experiment: Experiment, workers: int, most: int = SLICE) -> list[Publication]:
         """Take up to `most` trials for publishing, as many as the window and max_parallel leave room for.
 
-        The window is computed anew: max(100, 2 × `workers`, 5 s of measured throughput), at most 10,000.
+        The window is computed anew (see claim.lua): alone max(100, 2 × `workers`, 0.25 s of measured throughput), at
+        most 10,000; several experiments of a class share one.
         """
         reply = self._run("claim", _x(experiment.id), workers, most)
         return [

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from optml_queue.worker.workspace import matching
+from optml_queue.worker.workspace import is_free, matching
 
 logger = logging.getLogger(__name__)
 
@@ -104,13 +104,13 @@ def scope(cache_dir: Path) -> Path:
 
 def living(cache_dir: Path) -> Iterator[Path]:
     """The folders of the supervisors that run here."""
-    return (folder for folder in sorted(matching(scope(cache_dir), "[0-9]*")) if _is_locked(folder / LOCK))
+    return (folder for folder in sorted(matching(scope(cache_dir), "[0-9]*")) if is_free(folder / LOCK) is False)
 
 
 def sweep(cache_dir: Path) -> None:
     """Remove the notes of supervisors that are gone, here and in containers that shared the folder."""
     for folder in matching(cache_dir / FOLDER, "*/[0-9]*"):
-        if (folder / LOCK).exists() and not _is_locked(folder / LOCK):
+        if (folder / LOCK).exists() and is_free(folder / LOCK) is not False:
             shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -121,17 +121,3 @@ def read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False

@@ -66,7 +66,7 @@ def sweep(cache_dir: Path) -> None:
     """Clear the folders of processes whose workers died with them, so that nobody else will."""
     for folder in matching(cache_dir / FOLDER, "*/*-*"):
         main_pid, _, pid = folder.name.partition("-")
-        if main_pid.isdecimal() and pid.isdecimal() and not _is_alive(int(main_pid)) and _is_unlocked(folder / LOCK):
+        if main_pid.isdecimal() and pid.isdecimal() and not _is_alive(int(main_pid)) and is_free(folder / LOCK):
             logger.info("clearing what %s, process %s, left behind", folder.parent.name, pid)
             Workspace(cache_dir, folder.parent.name, int(main_pid), int(pid)).clear()
 
@@ -86,12 +86,15 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _is_unlocked(path: Path) -> bool:
-    # Containers may share the folder, and count their processes each on its own: the lock holds for all of them.
+def is_free(lock: Path) -> bool | None:
+    """Whether nobody holds a lock; None where it cannot be opened.
+
+    Containers may share a folder, and count their processes each on its own: a lock holds for all of them.
+    """
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(lock, os.O_RDWR)
     except OSError:
-        return False
+        return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
