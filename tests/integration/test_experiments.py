@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,25 +13,10 @@ import pytest
 from optml_queue import experiments
 from optml_queue.store import Assignment, ExperimentState, Publication, Store, Submission
 from optml_queue.trial import Params, TrialResult, TrialState, digest
-from tests.valkey_server import ValkeyServer, valkey_server
 
 pytestmark = pytest.mark.integration
 
 X = "sim-abcde"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture
-def store(server: ValkeyServer) -> Iterator[Store]:
-    store = Store.from_url(server.url)
-    store.client.flushall()
-    yield store
-    store.close()
 
 
 class Line:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from optml_queue import experiments, results
-from optml_queue.archive import Archive, kept, open_archive
+from optml_queue.archive import Archive, kept
 from optml_queue.checkpoint import encode_state
 from optml_queue.errors import ArchiveError, InputError, NotFoundError, UnreachableError
 from optml_queue.results import consolidate, write_parts
 from optml_queue.spec import Spec, load_spec, parse_spec
 from optml_queue.store import Assignment, ExperimentState, Publication, Store
 from optml_queue.trial import Trial, TrialResult, TrialState, digest
-from tests.valkey_server import ValkeyServer, valkey_server
 
 pytestmark = pytest.mark.integration
 
@@ -30,25 +29,6 @@ parameters:
 retry: {max_attempts: 2, on: [lost]}
 """
 LONGER = ("parameters.learning_rate.values=[0.1,0.2,0.3,0.4,0.5,0.6]",)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture
-def store(server: ValkeyServer) -> Iterator[Store]:
-    store = Store.from_url(server.url)
-    store.client.flushall()
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return open_archive(str(tmp_path / "archive"))
 
 
 def spec(*overrides: str) -> Spec:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from optml_queue import experiments, suggestions
-from optml_queue.archive import Archive, open_archive
+from optml_queue.archive import Archive
 from optml_queue.results import write_parts
 from optml_queue.search.adaptive import Task, searcher
 from optml_queue.search.history import History, history_of
@@ -16,7 +15,7 @@ from optml_queue.spec import Spec, parse_spec
 from optml_queue.store import Assignment, Publication, Store
 from optml_queue.trial import Trial, TrialResult, TrialState, digest
 from tests.cluster import cluster
-from tests.valkey_server import ValkeyServer, valkey_server
+from tests.valkey_server import valkey_server
 
 pytestmark = pytest.mark.integration
 
@@ -30,25 +29,6 @@ parameters:
   filter_size: {min: 1, max: 20}
 max_trials: 40
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture
-def store(server: ValkeyServer) -> Iterator[Store]:
-    store = Store.from_url(server.url)
-    store.client.flushall()
-    yield store
-    store.close()
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Archive:
-    return open_archive(str(tmp_path / "archive"))
 
 
 def spec(*overrides: str) -> Spec:

@@ -38,12 +38,6 @@ TIMES = {
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def workers(server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path_factory.mktemp("workers")) as running:
         yield running
