@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -10,7 +9,7 @@ from itertools import chain, groupby, islice, repeat
 from operator import itemgetter
 from typing import Any, TypeVar
 
-from optml_queue.archive import Archive
+from optml_queue.archive import Archive, kept
 from optml_queue.results import ArchiveSource
 from optml_queue.search import Plan, PlannedTrial, segments
 from optml_queue.spec import Spec
@@ -20,8 +19,6 @@ from optml_queue.trial import TERMINAL_STATES, Trial
 RESTORED = "restored from the archive"  # the reason why such an experiment is paused
 BATCH = 500  # records that one script writes
 _NUMBERS = 1_000  # of the plan, taken in one go
-_CHECKPOINT = re.compile(r"/checkpoints/(\d+)/(\d+)-(\d+)\.npz$")
-_OUTPUT = re.compile(r"/logs/(\d+)-(\d+)\.txt$")
 _Item = TypeVar("_Item")
 _NO_TRIAL = -1  # in the log: an entry that the lost store had
 
@@ -102,17 +99,18 @@ class Restoration:
     def _begun(self) -> Mapping[int, tuple[int, str]]:
         """Attempts, and the key of the last checkpoint, of trials of which the archive has something."""
         finished = frozenset(self._numbers)
-        last: dict[int, tuple[int, int, str]] = {}
+        last: dict[int, str] = {}
         attempts: dict[int, int] = {}
         for key in chain(self._archive.keys(f"{self._id}/checkpoints"), self._archive.keys(f"{self._id}/logs")):
-            found = _CHECKPOINT.search(key) or _OUTPUT.search(key)
-            if found is None or int(found[1]) in finished:
+            checkpoint = kept.checkpoint_of(key)
+            found = checkpoint or kept.output_of(key)
+            if found is None or found[0] in finished:
                 continue
-            number, attempt = int(found[1]), int(found[2])
+            number, attempt = found[:2]
             attempts[number] = max(attempts.get(number, 0), attempt)
-            if found.re is _CHECKPOINT:
-                last[number] = max(last.get(number, (0, 0, "")), (attempt, int(found[3]), key))
-        return {number: (count, last[number][2] if number in last else "") for number, count in attempts.items()}
+            if checkpoint is not None:
+                last[number] = max(last.get(number, ""), key, key=kept.age_of)
+        return {number: (count, last.get(number, "")) for number, count in attempts.items()}
 
     def _log(self) -> Iterator[int]:
         """The numbers in order of finishing.

@@ -19,7 +19,8 @@ from optml_queue.archive import Archive
 from optml_queue.archive.directory import writing
 from optml_queue.errors import ArchiveError
 
-_CHECKPOINT = re.compile(r"(\d{1,9})-(\d{1,9})\.npz")
+_CHECKPOINT = re.compile(r"[^/]+/checkpoints/(\d+)/(\d{1,9})-(\d{1,9})\.npz")
+_OUTPUT = re.compile(r"[^/]+/logs/(\d+)-(\d+)\.txt")
 
 
 def checkpoints_folder(experiment: str, number: int) -> str:
@@ -32,10 +33,16 @@ def checkpoint_key(experiment: str, number: int, attempt: int, count: int) -> st
     return f"{checkpoints_folder(experiment, number)}/{attempt}-{count}.npz"
 
 
+def checkpoint_of(key: str) -> tuple[int, int, int] | None:
+    """Number, attempt and count of the checkpoint that lies there; None for anything else."""
+    found = _CHECKPOINT.fullmatch(key)
+    return (int(found[1]), int(found[2]), int(found[3])) if found else None
+
+
 def age_of(key: str) -> tuple[int, int]:
     """Attempt and count of a checkpoint by its key: they ascend in the order of making. (0, 0) for anything else."""
-    found = _CHECKPOINT.fullmatch(key.rpartition("/")[2])
-    return (int(found[1]), int(found[2])) if found else (0, 0)
+    _number, attempt, count = checkpoint_of(key) or (0, 0, 0)
+    return attempt, count
 
 
 def artifacts_folder(experiment: str, number: int) -> str:
@@ -46,6 +53,12 @@ def artifacts_folder(experiment: str, number: int) -> str:
 def output_key(experiment: str, number: int, attempt: int) -> str:
     """Where the output of an attempt lies."""
     return f"{experiment}/logs/{number}-{attempt}.txt"
+
+
+def output_of(key: str) -> tuple[int, int] | None:
+    """Number and attempt of the output that lies there; None for anything else."""
+    found = _OUTPUT.fullmatch(key)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def output(archive: Archive, experiment: str, number: int, attempt: int) -> str:

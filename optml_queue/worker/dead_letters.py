@@ -14,6 +14,7 @@ import base64
 import json
 import logging
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -63,7 +64,7 @@ class DeadLetters(threading.Thread):
                 self._say(f"dead letters: {cause_of(error)}; trying again")
             except Exception:
                 logger.exception("dead letters: failed; trying again")
-            threading.Event().wait(LOOK_S)
+            time.sleep(LOOK_S)
 
     def look(self) -> None:
         """Wire what is not, and empty every dead-letter queue. Raises UnreachableError and boto3's errors."""
@@ -85,7 +86,7 @@ class DeadLetters(threading.Thread):
                 )
 
     def _classes(self) -> list[str]:
-        wanted = {experiment.resource_class for experiment in self._store.experiments() if not experiment.is_over}
+        wanted = {experiment.resource_class for experiment in self._store.of_ids(self._store.active())}
         served = {worker.resource_class for worker in self._store.workers()}
         return sorted(wanted | served | self._urls.keys())
 
