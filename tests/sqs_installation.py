@@ -36,7 +36,11 @@ class SqsQueue:
         self.client: Any = sqs_client(broker, timeout_s=15)
         name = f"{broker.queue_prefix}{queue_name('default')}{suffix}"
         attributes = {"VisibilityTimeout": str(int(broker.visibility_s))}
-        self.url: str = self.client.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
+        try:
+            made = self.client.create_queue(QueueName=name, Attributes=attributes)
+        except self.client.exceptions.QueueNameExists:  # workers made it in this very moment, with other attributes
+            made = self.client.get_queue_url(QueueName=name)
+        self.url: str = made["QueueUrl"]
 
     def put(self, *bodies: str) -> None:
         """Send messages, ten a request."""
