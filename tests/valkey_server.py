@@ -113,7 +113,9 @@ class ValkeyServer:
     def crash(self, forgotten_bytes: int) -> None:
         """End the server as a power cut does: the end of its append-only file never reached the disk."""
         self.kill()
-        (log,) = [*self.folder.glob("appendonlydir/*.incr.aof"), *self.folder.glob("appendonly.aof")]
+        # While the file is written anew there are two: the later one has what was written last.
+        parts = sorted(self.folder.glob("appendonlydir/*.incr.aof"), key=lambda part: int(part.name.split(".")[-3]))
+        log = parts[-1] if parts else self.folder / "appendonly.aof"
         with log.open("r+b") as file:
             file.truncate(max(0, log.stat().st_size - forgotten_bytes))
 
