@@ -88,5 +88,5 @@ class Batch:
         return f"{self._said()}; handed back: {said}"
 
     def _said(self) -> str:
-        counted = ", ".join(f"{count} {outcome}" for outcome, count in self._outcomes.items() if count)
+        counted = ", ".join(f"{count} {outcome}" for outcome, count in self._outcomes.most_common() if count)
         return f"{len(self._trials)} trials: {counted}"
