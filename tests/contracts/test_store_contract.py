@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -487,7 +488,7 @@ class TestBatch:
         assert {each.trials for each in store.claim(store.experiment(X), workers=40)} <= set(range(1, 14))
 
     @pytest.mark.parametrize("changes", [{"batch": "off"}, {"max_parallel": 100}])
-    def test_otherwise_each_has_its_own(self, store: Store, changes: dict[str, object]) -> None:
+    def test_otherwise_each_has_its_own(self, store: Store, changes: dict[str, Any]) -> None:
         assert {each.trials for each in short(store, **changes)} == {1}
 
     def test_trials_that_take_their_time_do_not(self, store: Store) -> None:
