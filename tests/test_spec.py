@@ -316,7 +316,7 @@ def test_random_search_draws_integers_between_integers() -> None:
         (HEAD + FIXED + "priority: 101\n", 4, "priority", "must be at most 100"),
         (HEAD + FIXED + "batch: 100\n", 4, "batch", "must be text, got 100"),
         (HEAD + FIXED + "batch: always\n", 4, "batch", "must be 'off' or 'auto', got 'always'"),
-        (HEAD + FIXED + "batch: auto\nearly_stopping: asha\n", 4, "batch", "early_stopping"),
+        (HEAD + FIXED + "batch: auto\nearly_stopping: {method: asha, min_steps: 1}\n", 4, "batch", "early_stopping"),
         (HEAD + FIXED + "timeout: 1 fortnight\n", 4, "timeout", "as in 90s"),
         (HEAD + FIXED + "timeout: 0\n", 4, "timeout", "must be more than 0"),
         (HEAD + FIXED + "timeout: .inf\n", 4, "timeout", "must be more than 0"),
