@@ -447,25 +447,17 @@ class Store:
         most 10,000; several experiments of a class share one. With `batch: auto` a message carries several trials once
         these were measured to be short; one that had begun before goes alone.
         """
-        carried, *fields = self._run("claim", _x(experiment.id), workers, most) or [1]
-        alone: list[tuple[int, int, str]] = []
-        together: list[tuple[int, int, str]] = []
-        for number, generation, attempts, params in zip(*[iter(fields)] * 4, strict=True):
-            trial = (int(number), int(generation), params)
-            (together if attempts == "0" else alone).append(trial)
-        runs = [[trial] for trial in alone]
-        runs += [together[i : i + int(carried)] for i in range(0, len(together), int(carried))]
         return [
             Publication(
                 experiment=experiment.id,
-                number=number,
+                number=int(number),
                 generation=generation,
                 params=json.loads(params),
                 resource_class=experiment.resource_class,
                 timeout_s=experiment.timeout_s,
-                more=tuple((number, generation) for number, generation, _ in more),
+                more=tuple(zip(map(int, more[::2]), more[1::2], strict=True)),
             )
-            for (number, generation, params), *more in runs
+            for params, number, generation, *more in self._run("claim", _x(experiment.id), workers, most)
         ]
 
     def recover(self, experiment: Experiment, *, most: int, workers: int, idle: bool, grace_s: float) -> int:

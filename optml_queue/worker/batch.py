@@ -59,10 +59,12 @@ class Batch:
         ran = [Ran(number, result, now - began, now - ended) for number, result, began, ended in self._ran]
         tell = partial(self._store.turn, self._experiment, self._token, self._worker, self._lease_s, ran, next_)
         answers, assignments = patiently(tell, f"the results of trials of {self._experiment}")
-        for (number, result, _, _), answer in zip(self._ran, answers, strict=True):
-            self._outcomes[f"{result.state}" if answer == "accepted" else answer] += 1
-            if answer == "accepted":
-                self._execution.keep(Finished(self._experiment, number, self._token, result))
+        told = [
+            (Finished(self._experiment, n, self._token, result), answer)
+            for (n, result, _, _), answer in zip(self._ran, answers, strict=True)
+        ]
+        self._execution.keep(*(each for each, answer in told if answer == "accepted"))
+        self._outcomes.update(each.result.state if answer == "accepted" else answer for each, answer in told)
         self._ran.clear()
         self._outcomes["declined"] += len(next_) - len(assignments)
         return assignments

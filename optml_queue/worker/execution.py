@@ -128,9 +128,9 @@ class Execution:
         """When the checkpoints of an attempt that begins now are due."""
         return Timetable(self._settings.checkpoint_s, self.ending)
 
-    def keep(self, finished: Finished) -> None:
-        """Remember a result that the store accepted, in case it forgets it."""
-        self._recent.keep(finished)
+    def keep(self, *finished: Finished) -> None:
+        """Remember results that the store accepted, in case it forgets them."""
+        self._recent.keep(*finished)
 
 
 def prepare_beside(driver: Driver) -> None:

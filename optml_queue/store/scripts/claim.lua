@@ -1,5 +1,5 @@
 -- KEYS: x. ARGV: live workers, most. Takes trials for publishing, as many as window and max_parallel leave room for.
--- Returns how many trials a message may carry, then number, generation, attempts so far, params, … in one flat list.
+-- Returns the messages to publish: of each the point of its first trial, then number and generation of every trial that it carries.
 --
 -- An experiment alone in its class has the whole window. Several share one that is short, for what waits in the queue
 -- cannot be overtaken: each has a part of it in proportion to its weight, 2^priority, and at least one trial. What
@@ -164,18 +164,23 @@ end
 local sequence = redis.call('INCRBY', ROOT .. ':sequence:' .. class, #numbers) - #numbers
 local most = carried(workers, published + #numbers)
 redis.call('HSET', x, 'carried', most)
-local reply = { most }
+local messages, shared, published_now = {}, nil, {}
 for _, n in ipairs(numbers) do
   local key = x .. ':t:' .. n
-  local t = redis.call('HMGET', key, 's', 'a', 'p')
+  local t = redis.call('HMGET', key, 's', 'a')
   if t[1] == 'queued' then
     sequence = sequence + 1
     redis.call('HSET', key, 'g', int(sequence), 'pub', int(now))
-    redis.call('ZADD', x .. ':published', sequence, n)
-    reply[#reply + 1] = n
-    reply[#reply + 1] = sequence
-    reply[#reply + 1] = t[2]
-    reply[#reply + 1] = t[3]
+    add(published_now, sequence, n)
+    -- What had begun before goes alone: it may be what ended its process.
+    local message = t[2] == '0' and shared
+    if not message or #message > 2 * most then
+      message = { redis.call('HGET', key, 'p') }
+      messages[#messages + 1] = message
+      shared = t[2] == '0' and message or shared
+    end
+    add(message, n, sequence)
   end
 end
-return reply
+send('ZADD', x .. ':published', published_now)
+return messages

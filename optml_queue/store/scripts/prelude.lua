@@ -398,7 +398,7 @@ local function end_attempt(x, n, reason, failed, error, traceback, delay_ms, out
     conclude(x, n, 'cancelled', '{}', cjson.encode(reason), error)
     return 'cancelled'
   end
-  local failures, releases = tonumber(t[4]), tonumber(t[5])
+  local failures, releases = tonumber(t[4] or '0'), tonumber(t[5] or '0')
   local over = false
   if failed then
     failures = failures + 1
