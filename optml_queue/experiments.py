@@ -188,10 +188,12 @@ def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str
             found = store.experiment(experiment)
             continue  # all of them, before the first is claimed: the longest may be the last
         publications = store.claim(found, workers, BATCH)
+        claimed = sum(publication.trials for publication in publications)
         if publications:
             publish(publications)
-            published += len(publications)
-        if not (publications or moved) or published >= found.window:
+            published += claimed
+        is_full = _missing(found) <= claimed < BATCH
+        if not (claimed or moved) or is_full or published >= found.window:
             return published  # more is asked for when it runs low; short trials must not keep us from other experiments
         found = store.experiment(experiment)
 

@@ -1,4 +1,7 @@
-"""Putting trials on the queue: one Celery message each, `optml.trial(experiment, number, params, generation=…)`."""
+"""Putting trials on the queue: one Celery message each, `optml.trial(experiment, number, params, generation=…)`.
+
+With `batch: auto` one of short trials carries others along: `more=[[number, generation], …]`.
+"""
 
 from __future__ import annotations
 
@@ -97,15 +100,17 @@ class Publisher:
     def _put(self, producer: Producer, publication: Publication) -> None:
         message = TrialMessage(publication.experiment, publication.number, publication.generation)
         arguments = (publication.experiment, publication.number, publication.params)
+        more = {"more": publication.more} if publication.more else {}
+        shown = f", 'more': {len(publication.more)} trials" if more else ""
         task = self._app.amqp.as_task_v2(
             str(message),
             TASK,
             arguments,
-            {"generation": publication.generation},
+            {"generation": publication.generation, **more},
             # What Flower shows. Celery's own rendering, which guards against endless structures, costs more than all
             # the rest of making a message.
             argsrepr=repr(arguments),
-            kwargsrepr=f"{{'generation': {publication.generation}}}",
+            kwargsrepr=f"{{'generation': {publication.generation}{shown}}}",
             time_limit=publication.timeout_s,
             ignore_result=True,
         )

@@ -177,6 +177,7 @@ def submission_of(spec: Spec, told: Mapping[str, Any]) -> Submission:
         max_backoff_s=spec.retry.max_backoff_s,
         timeout_s=spec.timeout_s,
         priority=spec.priority,
+        batch=spec.batch,
         at=spec.at,
         early_stopping=spec.early_stopping,
         target=spec.target,

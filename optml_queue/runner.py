@@ -193,6 +193,8 @@ def _checked(driver: Driver, answer: object, judged: str) -> dict[str, float]:
 
 
 def _as_float(driver: Driver, name: str, value: object) -> float:
+    if type(value) is float:
+        return value  # what most are; to ask whether something can be made one takes as long as a short trial
     try:
         if isinstance(value, SupportsFloat) and not isinstance(value, bool):
             return float(value)

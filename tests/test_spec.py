@@ -97,6 +97,7 @@ timeout: 2h30m
 retry: {max_attempts: 5, on: [lost, timeout]}
 resources: {class: gpu}
 priority: 5
+batch: auto
 """
 
 
@@ -113,7 +114,7 @@ def test_every_key_is_read() -> None:
     assert (spec.max_trials, spec.max_parallel, spec.max_failed) == (100, 50, 0)
     assert spec.timeout_s == 9_000.0
     assert spec.retry == RetryPolicy(5, frozenset({"lost", "timeout"}))
-    assert (spec.resource_class, spec.priority) == ("gpu", 5)
+    assert (spec.resource_class, spec.priority, spec.batch) == ("gpu", 5, "auto")
     assert spec.text == FULL
 
 
@@ -125,7 +126,7 @@ def test_defaults() -> None:
     assert (spec.points, spec.seeds, spec.space.exclude) == ((), (0,), ())
     assert (spec.max_trials, spec.max_parallel, spec.max_failed, spec.timeout_s) == (None, None, None, None)
     assert spec.retry == RetryPolicy(3, frozenset({"lost", "out_of_memory"}))
-    assert (spec.resource_class, spec.priority) == ("default", 0)
+    assert (spec.resource_class, spec.priority, spec.batch) == ("default", 0, "off")
 
 
 @pytest.mark.parametrize(
@@ -313,6 +314,9 @@ def test_random_search_draws_integers_between_integers() -> None:
         (HEAD + FIXED + "max_failed: -1\n", 4, "max_failed", "must be at least 0"),
         (HEAD + FIXED + "max_failed: ~\n", 4, "max_failed", "has no value"),
         (HEAD + FIXED + "priority: 101\n", 4, "priority", "must be at most 100"),
+        (HEAD + FIXED + "batch: 100\n", 4, "batch", "must be text, got 100"),
+        (HEAD + FIXED + "batch: always\n", 4, "batch", "must be 'off' or 'auto', got 'always'"),
+        (HEAD + FIXED + "batch: auto\nearly_stopping: {method: asha, min_steps: 1}\n", 4, "batch", "early_stopping"),
         (HEAD + FIXED + "timeout: 1 fortnight\n", 4, "timeout", "as in 90s"),
         (HEAD + FIXED + "timeout: 0\n", 4, "timeout", "must be more than 0"),
         (HEAD + FIXED + "timeout: .inf\n", 4, "timeout", "must be more than 0"),
@@ -744,6 +748,7 @@ SPECS = st.fixed_dictionaries(
         "timeout": st.one_of(st.floats(1e-3, 1e6), st.sampled_from(["1h", "2h30m", "0.5s"])),
         "metric": st.sampled_from(["loss", {"name": "accuracy", "at": "best"}]),
         "priority": st.integers(0, 100),
+        "batch": st.sampled_from(["off", "auto"]),
         "exclude": st.just(["rate == 0.123 and rate < 1e-6"]),
     },
 )

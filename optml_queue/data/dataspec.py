@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 SERIES = ("sunspots", "channel", "csv")
@@ -18,7 +19,7 @@ MIN_ROWS = 10  # of a series
 TASKS = ("classification", "regression")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class DataSpec:
     """A data set as a spec names it.
 
@@ -47,7 +48,7 @@ class DataSpec:
     def from_dict(cls, fields: Mapping[str, Any]) -> DataSpec:
         return cls(**fields)
 
-    @property
+    @cached_property
     def content_key(self) -> str:
         """What the loaded data depend on, as text: everything but where the file lies."""
         options = {name: value for name, value in self.options.items() if name != "path" or not self.digest}

@@ -22,7 +22,7 @@ from optml_queue.spec.override import override
 from optml_queue.spec.search import Search, Stage
 from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
 from optml_queue.spec.space_section import SpaceSection
-from optml_queue.spec.spec import DEFAULT_CLASS, RETRYABLE_REASONS, RetryPolicy, Spec
+from optml_queue.spec.spec import BATCHES, DEFAULT_CLASS, NO_BATCH, RETRYABLE_REASONS, RetryPolicy, Spec
 
 MAX_TRIALS = 1_000_000_000
 MAX_NUMBERS = 10**15  # of trials; the plan has the same figure
@@ -32,7 +32,7 @@ MAX_PRIORITY = 100
 _KEYS = (
     "name", "algorithm", "program", "requirements", "command", "files", "method", "seed", "metric", "parameters",
     "data", "exclude", "points", "seeds", "max_trials", "max_parallel", "max_failed", "timeout", "retry",
-    "resources", "priority", "earlier", "metrics", "constraints", "early_stopping", "target", "budget",
+    "resources", "priority", "earlier", "metrics", "constraints", "early_stopping", "target", "budget", "batch",
 )  # fmt: skip
 _SEARCH_KEYS = ("method", "seed", "parameters", "exclude", "points", "seeds", "max_trials", "until")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -125,6 +125,10 @@ class _Reader:
         max_parallel = root.integer("max_parallel", 1, MAX_TRIALS)
         max_failed = root.integer("max_failed", 0, MAX_TRIALS)
         priority = root.integer("priority", 0, MAX_PRIORITY) or 0
+        batch = root.choice("batch", BATCHES, NO_BATCH)
+        if batch != NO_BATCH and early_stopping is not None:
+            advice = "leave one of them out: early stopping is for trials that take their time"
+            root.problem("batch", "cannot be combined with early_stopping", advice)
         timeout_s, retry, resource_class = self._timeout_s(), self._retry(), self._resource_class()
         if self._report.problems or search is None or self._code is None:
             return None
@@ -148,6 +152,7 @@ class _Reader:
             retry=retry,
             resource_class=resource_class,
             priority=priority,
+            batch=batch,
             earlier=earlier,
             other_metrics=other_metrics,
             constraints=constraints,

@@ -21,6 +21,8 @@ from optml_queue.spec.search import Search, Stage, method_keys
 from optml_queue.trial import Params, Reason, encode
 
 DEFAULT_CLASS = "default"
+NO_BATCH = "off"  # one message for each trial
+BATCHES = (NO_BATCH, "auto")  # auto: trials that were measured to be short share messages
 RETRYABLE_REASONS = tuple(reason.value for reason in Reason if reason not in (Reason.RELEASED, Reason.CANCELLED))
 
 
@@ -80,6 +82,7 @@ class Spec:
     retry: RetryPolicy = RetryPolicy()
     resource_class: str = DEFAULT_CLASS
     priority: int = 0
+    batch: str = NO_BATCH
     earlier: tuple[Search, ...] = ()
     other_metrics: tuple[Metric, ...] = ()
     constraints: tuple[Expression, ...] = ()
@@ -124,6 +127,7 @@ class Spec:
             "retry": self.retry.to_dict(),
             "resources": {"class": self.resource_class},
             "priority": self.priority,
+            **({"batch": self.batch} if self.batch != NO_BATCH else {}),
             **({"early_stopping": self.early_stopping.to_dict()} if self.early_stopping else {}),
             **({"target": self.target} if self.target is not None else {}),
             **({"budget": self.budget.to_dict()} if self.budget != NO_BUDGET else {}),
@@ -189,6 +193,7 @@ class Spec:
             retry=RetryPolicy.from_dict(fields["retry"]),
             resource_class=fields["resources"]["class"],
             priority=fields["priority"],
+            batch=fields.get("batch", NO_BATCH),
             other_metrics=tuple(Metric(each["name"], Goal(each["goal"])) for each in others),
             constraints=tuple(constraints),
             early_stopping=EarlyStopping.from_dict(fields["early_stopping"]) if "early_stopping" in fields else None,

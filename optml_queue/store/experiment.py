@@ -53,6 +53,7 @@ class Submission:
     max_backoff_s: float = 0.0
     timeout_s: float | None = None
     priority: int = 0
+    batch: str = "off"
     at: str = "last"
     early_stopping: EarlyStopping | None = None
     target: float | None = None
@@ -77,6 +78,7 @@ class Submission:
             "max_backoff_ms": str(int(self.max_backoff_s * 1000)),
             "timeout_s": _text(self.timeout_s),
             "priority": str(self.priority),
+            "batch": self.batch,
             "at": self.at,
             "stop": "",
             **(self.early_stopping.fields() if self.early_stopping else {}),

@@ -10,7 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optml_queue.trial import Attempt, Params, Trial, TrialState, decode_metrics, encode
+from optml_queue.trial import Attempt, Params, Trial, TrialResult, TrialState, decode_metrics, encode
+
+Carried = tuple[tuple[int, int], ...]  # number and generation of trials that share a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,10 @@ class RestoredTrial:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A trial to be put on the queue. `generation` grows with every publication; older messages are stale."""
+    """A trial to be put on the queue. `generation` grows with every publication; older messages are stale.
+
+    `more` are number and generation of trials that its message carries along, to run after it.
+    """
 
     experiment: str
     number: int
@@ -45,6 +50,12 @@ class Publication:
     generation: int
     resource_class: str
     timeout_s: float | None = None
+    more: Carried = ()
+
+    @property
+    def trials(self) -> int:
+        """How many trials its message stands for."""
+        return 1 + len(self.more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,19 @@ class Assignment:
     params: Params
     seed: int
     checkpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One of several trials that a message carried has a result.
+
+    It began and ended `began_ago_s` and `ended_ago_s` seconds before the store is told.
+    """
+
+    number: int
+    result: TrialResult
+    began_ago_s: float
+    ended_ago_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,11 @@ from optml_queue.store.records import (
     LIVE_FIELDS,
     Assignment,
     Backlog,
+    Carried,
     Declined,
     NewTrial,
     Publication,
+    Ran,
     RestoredTrial,
     WorkerInfo,
     attempt_record,
@@ -68,6 +70,7 @@ SCRIPTS = (
     "expire",
     "extend",
     "finish",
+    "interrupt",
     "mark",
     "order",
     "recover",
@@ -83,6 +86,7 @@ SCRIPTS = (
     "restored",
     "revive",
     "spend",
+    "turn",
 )
 
 
@@ -440,19 +444,20 @@ class Store:
         """Take up to `most` trials for publishing, as many as the window and max_parallel leave room for.
 
         The window is computed anew (see claim.lua): alone max(100, 2 × `workers`, 0.25 s of measured throughput), at
-        most 10,000; several experiments of a class share one.
+        most 10,000; several experiments of a class share one. With `batch: auto` a message carries several trials once
+        these were measured to be short; one that had begun before goes alone.
         """
-        reply = self._run("claim", _x(experiment.id), workers, most)
         return [
             Publication(
                 experiment=experiment.id,
-                number=int(reply[i]),
-                generation=int(reply[i + 1]),
-                params=json.loads(reply[i + 2]),
+                number=int(number),
+                generation=generation,
+                params=json.loads(params),
                 resource_class=experiment.resource_class,
                 timeout_s=experiment.timeout_s,
+                more=tuple(zip(map(int, more[::2]), more[1::2], strict=True)),
             )
-            for i in range(0, len(reply), 4)
+            for params, number, generation, *more in self._run("claim", _x(experiment.id), workers, most)
         ]
 
     def recover(self, experiment: Experiment, *, most: int, workers: int, idle: bool, grace_s: float) -> int:
@@ -496,9 +501,50 @@ class Store:
             return Declined(reply[1])
         return Assignment(int(reply[1]), json.loads(reply[2]), int(reply[3]), reply[4])
 
+    def turn(
+        self,
+        experiment: str,
+        token: str,
+        worker: str,
+        lease_s: float,
+        ran: Sequence[Ran],
+        next_: Carried,
+    ) -> tuple[list[str], dict[int, Assignment]]:
+        """Hand in the results of some trials that one message carried, and ask to run the next ones.
+
+        What `finish` says of each result, and those that may run. The same token asking again gets the same answer.
+        """
+        args: list[str | float] = [token, worker, int(lease_s * 1000), len(ran)]
+        for each in ran:
+            result, reason = each.result, encode(each.result.reason[:ERROR_MAX])
+            args += [each.number, result.state, encode(dict(result.metrics)), reason]
+            args += [round(each.began_ago_s * 1000, 3), round(each.ended_ago_s * 1000, 3)]
+        for trial in next_:
+            args += trial
+        answers, begun = self._run("turn", _x(experiment), *args)
+        fields = zip(*[iter(begun)] * 5, strict=True)
+        return answers, {
+            int(number): Assignment(int(attempt), json.loads(params), int(seed), checkpoint)
+            for number, attempt, params, seed, checkpoint in fields
+        }
+
+    def interrupt(self, experiment: str, token: str, reason: str, trials: Carried, error: str = "") -> str:
+        """The run of trials that one message carried was cut off: hand them all back, none as failed.
+
+        The state of the last one now, or "refused" when none was this token's.
+        """
+        args: list[str | float] = [token, reason, encode(error[:ERROR_MAX])]
+        for trial in trials:
+            args += trial
+        return str(self._run("interrupt", _x(experiment), *args))
+
     def beat(self, experiment: str, number: int, token: str, lease_s: float) -> Order:
         """Extend the attempt's lease; what the attempt is to do. With a lease of 0, only ask."""
-        return Order(self._run("beat", _x(experiment), number, token, int(lease_s * 1000)))
+        return self.beat_all(experiment, [number], token, lease_s)
+
+    def beat_all(self, experiment: str, numbers: Iterable[int], token: str, lease_s: float) -> Order:
+        """Extend the leases of those trials that run under a token; what the first of them is to do."""
+        return Order(self._run("beat", _x(experiment), token, int(lease_s * 1000), *numbers))
 
     def report(self, experiment: str, number: int, token: str, step: int, value: float) -> Order:
         """Record the metric at a step, once; what the attempt is to do."""

@@ -162,7 +162,8 @@ class Pulse(threading.Thread):
         self._told = {request.id: self._told[request.id] for request, _, _ in running if request.id in self._told}
         try:
             for request, call, token in running:
-                self._obey(request, self._store.beat(call.experiment, call.number, token, self._settings.lease_s))
+                numbers = (number for number, _ in call.trials)
+                self._obey(request, self._store.beat_all(call.experiment, numbers, token, self._settings.lease_s))
             for request, _, _ in running:
                 cut(request.workspace().folder, STALLED_BYTES)
             if self._visibility is not None:

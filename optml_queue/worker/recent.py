@@ -55,10 +55,11 @@ class RecentResults:
         if self._run_id is None:
             self._run_id = self._store.server_run_id()
 
-    def keep(self, finished: Finished) -> None:
-        """Remember a result for a few seconds."""
+    def keep(self, *finished: Finished) -> None:
+        """Remember results for a few seconds."""
+        now = time.monotonic()
         with self._some:
-            self._results.append((time.monotonic(), finished))
+            self._results.extend((now, each) for each in finished)
             self._some.notify()
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="recent-results", daemon=True)

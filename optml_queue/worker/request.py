@@ -74,12 +74,15 @@ class TrialRequest(Request):  # type: ignore[misc]  # celery has no types
     def release(self, reason: Reason, *, failed: bool, error: str) -> str:
         """End the attempt without a result: the trial's state now, "refused", or "unreachable".
 
-        An unreachable store is not waited for: the lease runs out, and the message comes again.
+        An unreachable store is not waited for: the lease runs out, and the message comes again. Of several trials that
+        the message carried none is taken for the one that failed: each runs again, alone.
         """
         call, token = self.call(), self.token()
         if call is None or token is None:
             return "refused"
         try:
+            if call.more:
+                return self.app.store.interrupt(call.experiment, token, reason, call.trials, error)
             return self.app.store.release(
                 call.experiment,
                 call.number,

@@ -1,4 +1,4 @@
-"""The one task: `optml.trial(experiment, number, params, generation=…)`."""
+"""The one task: `optml.trial(experiment, number, params, generation=…)`, see publish.py."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from optml_queue.store import (
     ExperimentState,
     NewTrial,
     Publication,
+    Ran,
     Store,
     Submission,
 )
@@ -448,6 +450,153 @@ class TestClaim:
         assert len(published(store, 150)) == 100
         assert store.claim(store.experiment(X), workers=1) == []
         assert len(store.claim(store.experiment(X), workers=70)) == 40
+
+
+def short(store: Store, trials: int = 160, **changes: object) -> list[Publication]:
+    """An experiment of `trials` that are short, as its first 40 have shown; what is published next."""
+    submission = replace(SUBMISSION, end=trials, **{"batch": "auto", **changes})  # type: ignore[arg-type]
+    store.create(X, submission)
+    store.reserve(X, 0, trials, [NewTrial(n, params(n), n) for n in range(trials)], exhausted=True)
+    first = store.claim(store.experiment(X), workers=1)
+    assert all(not each.more for each in first)  # nobody knows yet
+    for each in first[:40]:
+        assert isinstance(begin(store, each.generation, each.number), Assignment)
+        store.finish(X, each.number, "t1", result())
+    store.client.hset(f"optml:x:{X}", "worker_ms", 40)  # a millisecond each
+    return store.claim(store.experiment(X), workers=1)
+
+
+def trials_of(publication: Publication) -> tuple[tuple[int, int], ...]:
+    return ((publication.number, publication.generation), *publication.more)
+
+
+class TestBatch:
+    """Short trials that share a message."""
+
+    def test_trials_measured_to_be_short_share_messages(self, store: Store) -> None:
+        publications = short(store)
+        assert [[n for n, _ in trials_of(each)] for each in publications] == [
+            list(range(100, 150)),
+            list(range(150, 160)),
+        ]
+        generations = [g for each in publications for _, g in trials_of(each)]
+        assert generations == sorted(set(generations))
+
+    def test_a_message_holds_no_more_than_a_part_for_every_worker(self, store: Store) -> None:
+        short(store, 1_000)
+        store.retry(X, [])
+        assert {each.trials for each in store.claim(store.experiment(X), workers=40)} <= set(range(1, 14))
+
+    @pytest.mark.parametrize("changes", [{"batch": "off"}, {"max_parallel": 100}])
+    def test_otherwise_each_has_its_own(self, store: Store, changes: dict[str, Any]) -> None:
+        assert {each.trials for each in short(store, **changes)} == {1}
+
+    def test_trials_that_take_their_time_do_not(self, store: Store) -> None:
+        short(store)
+        store.client.hset(f"optml:x:{X}", "run_ms", "11")
+        store.client.delete(f"optml:x:{X}:published")
+        for number in range(100, 160):
+            store.client.zadd(f"optml:x:{X}:due", {str(number): 0})
+        assert {each.trials for each in store.claim(store.experiment(X), workers=1)} == {1}
+
+    def test_a_turn_takes_results_and_begins_the_next(self, store: Store) -> None:
+        trials = trials_of(short(store)[0])
+        answers, begun = store.turn(X, "t2", "w1", LEASE_S, [], trials[:3])
+        assert (answers, list(begun)) == ([], [100, 101, 102])
+        assert begun[101] == Assignment(attempt=1, params=params(101), seed=101)
+        assert store.experiment(X).counts[TrialState.RUNNING] == 3
+        ran = [
+            Ran(100, result(0.25), 0.5, 0.4),
+            Ran(101, result(math.inf, TrialState.DIVERGED), 0.4, 0.1),
+            Ran(102, replace(result(), reason="infeasible: nmse < 0"), 0.1, 0.0),
+        ]
+        answers, begun = store.turn(X, "t2", "w1", LEASE_S, ran, trials[3:5])
+        assert (answers, list(begun)) == (["accepted"] * 3, [103, 104])
+        first, second, third = store.trials(X, [100, 101, 102])
+        assert (first.state, first.metrics, first.attempts, first.worker) == (
+            TrialState.COMPLETE,
+            {"nmse": 0.25},
+            1,
+            "w1",
+        )
+        assert (second.state, second.metrics) == (TrialState.DIVERGED, {"nmse": math.inf})
+        assert not third.is_feasible
+        assert [round(each.run_s or 0.0, 2) for each in (first, second, third)] == [0.1, 0.3, 0.1]
+        found = store.experiment(X)
+        assert (found.counts[TrialState.RUNNING], found.finished) == (2, 43)
+        assert store.best(X, 1)[0].number == 100
+        assert [each.number for each in store.finished(X, 40, 43)] == [100, 101, 102]
+        assert 102 not in [each.number for each in store.best(X, 100)]
+
+    def test_the_same_turn_again_gets_the_same_trials(self, store: Store) -> None:
+        trials = trials_of(short(store)[0])
+        _, begun = store.turn(X, "t2", "w1", LEASE_S, [], trials[:2])
+        assert store.turn(X, "t2", "w1", LEASE_S, [], trials[:2]) == ([], begun)
+        ran = [Ran(100, result(), 0.1, 0.0)]
+        once = store.turn(X, "t2", "w1", LEASE_S, ran, trials[2:3])
+        assert once[0] == ["accepted"]
+        assert store.turn(X, "t2", "w1", LEASE_S, ran, trials[2:3]) == (["duplicate"], once[1])
+        assert store.experiment(X).counts[TrialState.RUNNING] == 2
+
+    def test_nothing_begins_that_is_stale_ended_or_another_s(self, store: Store) -> None:
+        (n0, g0), (n1, g1), (n2, g2), *_ = trials_of(short(store)[0])
+        begin(store, g0, n0, token="another")
+        begin(store, g1, n1, token="another")
+        store.finish(X, n1, "another", result())
+        assert store.turn(X, "t2", "w1", LEASE_S, [], ((n0, g0), (n1, g1), (n2, g2 + 1))) == ([], {})
+        assert store.turn(X, "t2", "w1", LEASE_S, [Ran(n0, result(), 0.1, 0.0)], ())[0] == ["refused"]
+
+    def test_what_a_paused_experiment_declines_is_published_again(self, store: Store) -> None:
+        trials = trials_of(short(store)[0])
+        store.pause(X)
+        assert store.turn(X, "t2", "w1", LEASE_S, [], trials[:2]) == ([], {})
+        store.resume(X)
+        again = [n for each in store.claim(store.experiment(X), workers=1) for n, _ in trials_of(each)]
+        assert set(again) >= {100, 101}
+
+    def test_a_target_ends_the_experiment_in_the_midst_of_a_turn(self, store: Store) -> None:
+        trials = trials_of(short(store, target=0.1)[0])
+        store.turn(X, "t2", "w1", LEASE_S, [], trials[:3])
+        ran = [Ran(number, result(value), 0.2, 0.1) for number, value in ((100, 0.3), (101, 0.05), (102, 0.01))]
+        answers, begun = store.turn(X, "t2", "w1", LEASE_S, ran, trials[3:5])
+        assert (answers, begun) == (["accepted"] * 3, {})
+        assert store.experiment(X).reason == "target reached: trial 101 has nmse 0.05"
+
+    def test_an_interruption_is_no_failure_and_the_rest_goes_alone(self, store: Store) -> None:
+        trials = trials_of(short(store, max_attempts=1)[0])
+        store.turn(X, "t2", "w1", LEASE_S, [], trials[:3])
+        store.turn(X, "t2", "w1", LEASE_S, [Ran(100, result(), 0.001, 0.0)], ())
+        assert store.interrupt(X, "t2", "crashed", trials[:5], "crashed (SIGSEGV)") == "queued"
+        assert state(store, 100) is TrialState.COMPLETE
+        for number in (101, 102):
+            (attempt,) = store.attempts(X, number)
+            assert (attempt.reason, attempt.error) == ("crashed", "crashed (SIGSEGV)")
+        assert store.attempts(X, 103) == []
+        again = {n: each.trials for each in store.claim(store.experiment(X), workers=1) for n, _ in trials_of(each)}
+        assert {101: 1, 102: 1, 103: 2, 104: 2}.items() <= again.items()
+        assert store.interrupt(X, "t2", "crashed", trials[:5]) == "refused"
+
+    def test_a_lost_worker_fails_none_of_those_that_began_together(self, store: Store) -> None:
+        trials = trials_of(short(store, max_attempts=1)[0])
+        store.turn(X, "t2", "w1", 0.0, [], trials[:2])
+        time.sleep(0.005)
+        assert {number for _, number in store.expire()} == {100, 101}
+        assert [state(store, number) for number in (100, 101)] == [TrialState.QUEUED] * 2
+        (alone, *_) = (each for each in store.claim(store.experiment(X), workers=1) if each.number == 100)
+        assert isinstance(begin(store, alone.generation, 100, token="t3", lease_s=0), Assignment)
+        time.sleep(0.005)
+        store.expire()
+        assert state(store, 100) is TrialState.FAILED
+
+    def test_one_beat_holds_them_all(self, store: Store) -> None:
+        trials = trials_of(short(store)[0])
+        store.turn(X, "t2", "w1", 0.2, [], trials[:2])
+        assert store.beat_all(X, [n for n, _ in trials], "t2", LEASE_S) is Order.OK
+        time.sleep(0.25)
+        assert store.expire() == []
+        store.cancel(X)
+        assert store.beat_all(X, [n for n, _ in trials], "t2", LEASE_S) is Order.CANCEL
+        assert store.beat_all(X, [n for n, _ in trials], "nobody", LEASE_S) is Order.ABORT
 
 
 class TestSharing:

@@ -16,8 +16,8 @@ from optml_queue.settings import Settings, read_settings
 from optml_queue.spec import Algorithm, Program, Spec, parse_spec
 from optml_queue.store import Assignment
 from optml_queue.trial import Reason, TrialState
-from optml_queue.worker.execution import Attempt, Execution
-from optml_queue.worker.message import TrialCall
+from optml_queue.worker.attempt import Attempt
+from optml_queue.worker.execution import Execution
 
 PROGRAM = """
 name: own
@@ -137,7 +137,7 @@ def attempt_on_a_worker_that_ends(folder: Path, call: str, archive: str = "archi
     settings = settings_of(folder).model_copy(update={"archive_url": str(folder / archive)})
     run = Execution(settings, store, None, None)
     run.ending.begin()
-    Attempt(run, TrialCall("own-abcde", 0, {"rate": 0.5}, 1), "token", Assignment(1, {"rate": 0.5}, 0)).run()
+    Attempt(run, "own-abcde", 0, "token", Assignment(1, {"rate": 0.5}, 0)).run()
     return list(store.told)
 
 

@@ -19,7 +19,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.lists(JSON, max_size=4), st.dictionaries(st.sampled_from(["generation", "x"]), JSON, max_size=2))
+@given(st.lists(JSON, max_size=4), st.dictionaries(st.sampled_from(["generation", "more", "x"]), JSON, max_size=2))
 def test_no_arguments_raise(args: list[Any], kwargs: dict[str, Any]) -> None:
     call = read_message(args, kwargs)
     assert call is None or (isinstance(call.experiment, str) and call.number >= 0)
@@ -30,6 +30,14 @@ def test_a_trials_arguments_are_read(experiment: str, number: int, generation: i
     params: Params = {"rate": 0.1}
     call = read_message([experiment, number, params], {"generation": generation})
     assert call == TrialCall(experiment, number, params, generation)
+
+
+@given(EXPERIMENTS, st.lists(st.tuples(COUNTS, COUNTS), min_size=1, max_size=5, unique_by=lambda each: each[0]))
+def test_more_trials_come_after_the_first(experiment: str, trials: list[tuple[int, int]]) -> None:
+    (number, generation), *more = trials
+    call = read_message([experiment, number, {}], {"generation": generation, "more": [list(each) for each in more]})
+    assert call is not None
+    assert call.trials == tuple(trials)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +53,12 @@ def test_a_trials_arguments_are_read(experiment: str, number: int, generation: i
         (["e", 0.0, {}], {"generation": 1}),
         (["e", 0, {"x": "y" * 65_536}], {"generation": 1}),
         (["e", 0, {}], {"generation": True}),
+        (["e", 0, {}], {"generation": 1, "more": 3}),
+        (["e", 0, {}], {"generation": 1, "more": [[1]]}),
+        (["e", 0, {}], {"generation": 1, "more": [[1, "2"]]}),
+        (["e", 0, {}], {"generation": 1, "more": [[0, 2]]}),
+        (["e", 0, {}], {"generation": 1, "more": [[1, 2], [1, 3]]}),
+        (["e", 0, {}], {"generation": 1, "more": [[n, n] for n in range(1, 502)]}),
     ],
 )
 def test_what_is_not_a_trials_is_declined(args: list[Any], kwargs: dict[str, Any]) -> None:

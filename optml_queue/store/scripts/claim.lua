@@ -1,5 +1,5 @@
 -- KEYS: x. ARGV: live workers, most. Takes trials for publishing, as many as window and max_parallel leave room for.
--- Returns number, generation, params, seed, … in one flat list.
+-- Returns the messages to publish: of each the point of its first trial, then number and generation of every trial that it carries.
 --
 -- An experiment alone in its class has the whole window. Several share one that is short, for what waits in the queue
 -- cannot be overtaken: each has a part of it in proportion to its weight, 2^priority, and at least one trial. What
@@ -7,24 +7,50 @@
 local x = KEYS[1]
 local now = now_ms()
 local LEVEL_HOLDS_MS, RECALL_EVERY_MS = 250, 1000
+local MESSAGE_MS, SHORT_MS, CARRIED_MAX = 50, 10, 500 -- how long a message's trials run; only trials this short share one
+local MEASURED_MIN = 20 -- trials that have to end before they are called short
 local WINDOW_S = 0.25 -- of throughput: what is recalled is declined, message by message, before a newcomer's turn
 
--- Trials finished per second, measured over at least a second.
-local function throughput()
-  local mark = redis.call('HMGET', x, 'rate_at', 'rate_finished', 'rate')
-  local finished = redis.call('LLEN', x .. ':log')
+-- Measure, over at least a second, how many trials finish per second, and how long they run.
+local function measure()
+  local mark = redis.call('HMGET', x, 'rate_at', 'rate_finished', 'rate_ms', 'worker_ms')
+  local finished, worker_ms = redis.call('LLEN', x .. ':log'), tonumber(mark[4] or '0')
   local passed_ms = now - tonumber(mark[1] or '0')
   if passed_ms < 1000 then
-    return tonumber(mark[3] or '0')
+    return
   end
-  local rate = mark[1] and (finished - tonumber(mark[2])) * 1000 / passed_ms or 0
-  redis.call('HSET', x, 'rate_at', int(now), 'rate_finished', finished, 'rate', tostring(rate))
-  return rate
+  local ended = finished - tonumber(mark[2] or '0')
+  redis.call('HSET', x, 'rate_at', int(now), 'rate_finished', finished, 'rate_ms', worker_ms,
+    'rate', tostring(mark[1] and ended * 1000 / passed_ms or 0))
+  if ended > 0 then
+    redis.call('HSET', x, 'run_ms', tostring((worker_ms - tonumber(mark[3] or '0')) / ended))
+  end
 end
 
--- How many trials of an experiment could be in the queue at once, and how many it finishes per second.
--- Nil when it has none, now or later.
-local function demand_of(other)
+-- How long (ms) the trials of an experiment run, where that is so short that several share a message; nil where each has its own.
+local function short_run_ms(other)
+  local facts = redis.call('HMGET', other, 'batch', 'max_parallel', 'run_ms', 'worker_ms')
+  local finished = redis.call('LLEN', other .. ':log')
+  if facts[1] ~= 'auto' or (facts[2] and facts[2] ~= '') or finished < MEASURED_MIN then
+    return nil
+  end
+  local run_ms = tonumber(facts[3] or '') or tonumber(facts[4] or '0') / finished
+  return run_ms <= SHORT_MS and math.max(run_ms, 0.01) or nil
+end
+
+-- How many trials one message carries, when so many are to be in the queue.
+local function carried(workers, queued)
+  local run_ms = short_run_ms(x)
+  if not run_ms then
+    return 1
+  end
+  local each = math.ceil(queued / (2 * math.max(1, workers)))
+  return math.max(1, math.min(each, CARRIED_MAX, math.floor(MESSAGE_MS / run_ms)))
+end
+
+-- How many trials of an experiment could be in the queue at once, and how many it finishes per second, or would, were
+-- there no messages. Nil when it has none, now or later.
+local function demand_of(other, workers)
   local facts = redis.call('HMGET', other, 'state', 'ending', 'n:queued', 'exhausted', 'end', 'next', 'max_parallel', 'n:running', 'rate')
   local queued = tonumber(facts[3] or '0')
   if facts[1] ~= 'running' or facts[2] or (queued == 0 and facts[4] == '1') then
@@ -34,7 +60,8 @@ local function demand_of(other)
   if facts[7] and facts[7] ~= '' then
     demand = math.max(0, math.min(demand, tonumber(facts[7]) - tonumber(facts[8] or '0')))
   end
-  return demand, tonumber(facts[9] or '0')
+  local run_ms = short_run_ms(other)
+  return demand, math.max(tonumber(facts[9] or '0'), run_ms and 1000 * workers / run_ms or 0)
 end
 
 -- How many trials in the queue one unit of weight stands for: the water that fills vessels as wide as weights and as
@@ -63,7 +90,7 @@ local function level(class, workers, is_new)
   end
   local members, sharers, rates = redis.call('ZRANGE', sharing, 0, -1, 'WITHSCORES'), {}, 0
   for i = 1, #members, 2 do
-    local demand, rate = demand_of(ROOT .. ':x:' .. members[i])
+    local demand, rate = demand_of(ROOT .. ':x:' .. members[i], workers)
     if demand then
       sharers[#sharers + 1] = { demand = demand, weight = tonumber(members[i + 1]) }
       rates = rates + rate
@@ -103,9 +130,10 @@ if facts[1] ~= 'running' or facts[2] then
   return {}
 end
 local class, weight = facts[4], 2 ^ tonumber(facts[5] or '0')
-throughput()
-local is_new = demand_of(x) ~= nil and redis.call('ZADD', ROOT .. ':sharing:' .. class, 'NX', weight, id_of(x)) == 1
-local share = level(class, tonumber(ARGV[1]), is_new) * weight
+measure()
+local workers = tonumber(ARGV[1])
+local is_new = demand_of(x, workers) ~= nil and redis.call('ZADD', ROOT .. ':sharing:' .. class, 'NX', weight, id_of(x)) == 1
+local share = level(class, workers, is_new) * weight
 local window = math.max(1, math.floor(math.min(10000, share) + 1e-6))
 if is_new then
   recall(class)
@@ -115,7 +143,9 @@ local room = window - published
 if facts[3] and facts[3] ~= '' then
   room = math.min(room, tonumber(facts[3]) - published - redis.call('ZCARD', x .. ':running'))
 end
-redis.call('HSET', x, 'window', window, 'low', math.max(1, math.floor(window * 0.8)))
+-- Half of the window is time enough to fill it again; where it is no more than what workers have in hand, less would do.
+local low = math.max(window * 0.5, math.min(window * 0.8, 2 * workers))
+redis.call('HSET', x, 'window', window, 'low', math.max(1, math.floor(low)))
 room = math.min(room, tonumber(ARGV[2]))
 if room <= 0 then
   return {}
@@ -132,18 +162,25 @@ if #numbers < room then
   end
 end
 local sequence = redis.call('INCRBY', ROOT .. ':sequence:' .. class, #numbers) - #numbers
-local reply = {}
+local most = carried(workers, published + #numbers)
+redis.call('HSET', x, 'carried', most)
+local messages, shared, published_now = {}, nil, {}
 for _, n in ipairs(numbers) do
   local key = x .. ':t:' .. n
-  local t = redis.call('HMGET', key, 's', 'p', 'seed')
+  local t = redis.call('HMGET', key, 's', 'a')
   if t[1] == 'queued' then
     sequence = sequence + 1
     redis.call('HSET', key, 'g', int(sequence), 'pub', int(now))
-    redis.call('ZADD', x .. ':published', sequence, n)
-    reply[#reply + 1] = n
-    reply[#reply + 1] = sequence
-    reply[#reply + 1] = t[2]
-    reply[#reply + 1] = t[3]
+    add(published_now, sequence, n)
+    -- What had begun before goes alone: it may be what ended its process.
+    local message = t[2] == '0' and shared
+    if not message or #message > 2 * most then
+      message = { redis.call('HGET', key, 'p') }
+      messages[#messages + 1] = message
+      shared = t[2] == '0' and message or shared
+    end
+    add(message, n, sequence)
   end
 end
-return reply
+send('ZADD', x .. ':published', published_now)
+return messages

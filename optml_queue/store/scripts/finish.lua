@@ -2,18 +2,6 @@
 -- Returns 'accepted', 'duplicate' or 'refused'.
 local x, n = KEYS[1], ARGV[1]
 
-local function end_if_target_reached()
-  local facts = redis.call('HMGET', x, 'target', 'goal', 'metric', 'ending', 'finished_at')
-  local target = tonumber(facts[1] or '')
-  if not target or facts[4] or facts[5] or is_infeasible(ARGV[5]) then
-    return
-  end
-  local sign, rank = facts[2] == 'maximize' and -1 or 1, tonumber(rank_of(x, ARGV[4]) or '')
-  if rank and rank <= sign * target then
-    end_ahead(x, 'target reached: trial ' .. n .. ' has ' .. facts[3] .. ' ' .. string.format('%.6g', sign * rank))
-  end
-end
-
 -- What the median rule compares running trials with: the means of a complete one's values, at each of its steps.
 local function keep_averages()
   local sign = redis.call('HGET', x, 'goal') == 'maximize' and -1 or 1
@@ -33,29 +21,12 @@ local function keep_averages()
   end
 end
 
-local t = redis.call('HMGET', x .. ':t:' .. n, 's', 'tok', 'a')
-if not t[1] then
-  if redis.call('HEXISTS', bucket_of(x, n), n) == 1 then
-    note(x, 'duplicate results')
-    return 'duplicate'
-  end
-  return 'refused'
+local t = live(x, n)
+local refusal = refusal_of(x, n, t, ARGV[2])
+if refusal then
+  return refusal
 end
-if t[1] == 'running' and t[2] ~= ARGV[2] then
-  note(x, 'refused results')
-  return 'refused'
-end
--- A queued trial has no living attempt: a late finisher whose lease ran out still brings the one result there is.
-if t[1] == 'queued' then
-  note(x, 'late results')
-end
-if t[3] == '0' then
-  redis.call('HSET', x .. ':t:' .. n, 'a', 1) -- its begin was in a last second that the server lost
-end
-if ARGV[3] == 'complete' then
-  end_if_target_reached()
-end
-conclude(x, n, ARGV[3], ARGV[4], ARGV[5], '""')
+conclude_all(x, { { n = n, t = t, state = ARGV[3], metrics = ARGV[4], reason = ARGV[5], error = '""' } })
 if ARGV[3] == 'complete' and redis.call('HGET', x, 'stop') == 'median' then
   keep_averages()
 end

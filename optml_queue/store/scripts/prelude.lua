@@ -4,7 +4,8 @@
 --   <x>:t:<n>           hash    a live trial: s state, p params, d digest, seed, g generation (the sequence number of its last message), a attempt, f failures, r releases,
 --                               tok token, w worker, q queued, pub published, b begun (times in ms), o order,
 --                               c key of the last checkpoint, l since when it is lost (ms),
---                               from where its point comes from (JSON), if a searcher learned
+--                               from where its point comes from (JSON), if a searcher learned,
+--                               m 1 while it runs as one of several that began together (see turn.lua)
 --   <x>:fresh           zset    reserved, never published; score: what is claimed first (see add_fresh)
 --   <x>:due             zset    to be published again; score: not before (ms)
 --   <x>:published       zset    published and not begun; score: sequence number within the resource class
@@ -197,9 +198,9 @@ local function end_if_spent(x, spent)
   end
 end
 
--- An attempt that began at `begun` (ms) ends: count its time.
-local function spend(x, begun)
-  return redis.call('HINCRBY', x, 'worker_ms', int(math.max(0, now_ms() - tonumber(begun))))
+-- Attempts that took `ms` end: count their time. How much (ms) the experiment has spent.
+local function spend(x, ms)
+  return redis.call('HINCRBY', x, 'worker_ms', int(math.max(0, ms)))
 end
 
 -- Whether a complete trial broke a constraint: it says so in its reason (JSON); see constraints.py.
@@ -207,78 +208,165 @@ local function is_infeasible(reason)
   return string.sub(reason, 1, 12) == '"infeasible:'
 end
 
--- The place of a complete trial in the ranking, smallest best; nil when its metric is missing or not finite.
-local function rank_of(x, metrics)
-  local facts = redis.call('HMGET', x, 'metric', 'goal')
-  local value = cjson.decode(metrics)[facts[1]]
+-- The place in the ranking of a complete trial, smallest best; nil when its metric is missing or not finite, or a constraint broken.
+local function rank_of(metric, goal, metrics, reason)
+  local value = not is_infeasible(reason) and cjson.decode(metrics)[metric]
   if type(value) ~= 'number' then
     return nil
   end
-  return string.format('%.17g', facts[2] == 'maximize' and -value or value)
+  return string.format('%.17g', goal == 'maximize' and -value or value)
 end
 
--- Put a finished trial where it is found by its state.
-local function place(x, n, state, metrics, reason)
-  if state ~= 'complete' then
-    redis.call('ZADD', x .. ':in:' .. state, n, n)
+-- End an experiment when the first of those ranked, { rank, number, … }, reaches its target.
+local function end_if_target_reached(x, metric, goal, ranks)
+  local facts = redis.call('HMGET', x, 'target', 'ending', 'finished_at')
+  local target, sign = tonumber(facts[1] or ''), goal == 'maximize' and -1 or 1
+  if not target or facts[2] or facts[3] then
     return
   end
-  local rank = not is_infeasible(reason) and rank_of(x, metrics)
-  if rank then
-    redis.call('ZADD', x .. ':rank', rank, n)
+  for i = 1, #ranks, 2 do
+    if tonumber(ranks[i]) <= sign * target then
+      local value = string.format('%.6g', sign * tonumber(ranks[i]))
+      return end_ahead(x, 'target reached: trial ' .. ranks[i + 1] .. ' has ' .. metric .. ' ' .. value)
+    end
   end
 end
 
--- Count how long an attempt ran, or a trial waited for it, in the histogram of its class.
+-- What several trials write to one key is written with one command.
+local function send(command, key, arguments)
+  if #arguments > 0 then
+    redis.call(command, key, unpack(arguments))
+  end
+end
+
+local function add(list, first, second)
+  list[#list + 1] = first
+  list[#list + 1] = second
+end
+
+local function list_in(lists, key)
+  lists[key] = lists[key] or {}
+  return lists[key]
+end
+
+-- Count how long an attempt ran, or a trial waited for it, in a histogram.
 local TIMES_MS = { 10, 100, 1000, 10000, 60000, 600000, 3600000 } -- upper ends; store.py has the same figures
 local function note_time(times, what, ms)
   local i = 1
   while TIMES_MS[i] and ms > TIMES_MS[i] do
     i = i + 1
   end
-  redis.call('HINCRBY', times, what .. ':' .. i, 1)
-  redis.call('HINCRBY', times, what .. '_ms', int(math.max(0, ms)))
+  times[what .. ':' .. i] = (times[what .. ':' .. i] or 0) + 1
+  times[what .. '_ms'] = (times[what .. '_ms'] or 0) + math.max(0, ms)
 end
 
--- A trial reaches a terminal state: its live record becomes a finished one. `metrics`, `reason` and `error` are JSON.
-local function conclude(x, n, state, metrics, reason, error)
-  local key = x .. ':t:' .. n
-  local t = redis.call('HMGET', key, 's', 'seed', 'p', 'a', 'w', 'q', 'b', 'c', 'from')
-  local now = now_ms()
-  local begun = (t[7] and t[7] ~= '') and t[7] or 'null'
-  local record = table.concat({
-    '["' .. state .. '"', t[2], t[3], metrics, reason, error, t[4], cjson.encode(t[5] or ''), t[6], begun, int(now) .. (t[9] and ',' .. t[9] or '') .. ']'
+local function add_counts(key, counts)
+  for field, change in pairs(counts) do
+    redis.call('HINCRBY', key, field, int(change))
+  end
+end
+
+-- A live record as `refusal_of` and `conclude` take it.
+local function live(x, n)
+  return redis.call('HMGET', x .. ':t:' .. n, 's', 'tok', 'a', 'seed', 'p', 'w', 'q', 'b', 'c', 'from')
+end
+
+local function finished_record(t, each, begun, finished)
+  return table.concat({
+    '["' .. each.state .. '"', t[4], t[5], each.metrics, each.reason, each.error, t[3], cjson.encode(t[6] or ''), t[7],
+    begun and int(begun) or 'null', int(finished) .. (t[10] and ',' .. t[10] or '') .. ']'
   }, ',')
-  if redis.call('HSET', bucket_of(x, n), n, record) == 1 then
-    redis.call('ZADD', x .. ':buckets', 'NX', bucket_number(n), bucket_number(n))
+end
+
+-- Trials reach terminal states: their live records become finished ones. Each of `ended` has its number n, its live record t, its
+-- state, and metrics, reason and error (JSON); one that ran with others also when it began and when it finished (ms, with fractions).
+local function conclude_all(x, ended)
+  local facts, now = redis.call('HMGET', x, 'metric', 'goal', 'class'), now_ms()
+  local keys, numbers, ranks, leases, running, waiting, checkpoints = {}, {}, {}, {}, {}, {}, {}
+  local records, places, counts, times, spent = {}, {}, {}, {}, 0
+  for _, each in ipairs(ended) do
+    local n, state, t = each.n, each.state, each.t
+    local begun, finished = each.begun or tonumber(t[8] or ''), each.finished or now
+    add(list_in(records, bucket_number(n)), n, finished_record(t, each, begun, finished))
+    add(keys, x .. ':t:' .. n)
+    add(numbers, n)
+    if t[1] == 'running' then
+      add(running, n)
+      add(leases, lease_of(x, n))
+      spent = spent + math.max(0, finished - begun)
+    else
+      add(waiting, n)
+    end
+    counts['n:' .. t[1]] = (counts['n:' .. t[1]] or 0) - 1
+    counts['n:' .. state] = (counts['n:' .. state] or 0) + 1
+    if begun then
+      note_time(times, 'run', finished - begun)
+      note_time(times, 'wait', begun - tonumber(t[7]))
+    end
+    if state == 'complete' then
+      local rank = rank_of(facts[1], facts[2], each.metrics, each.reason)
+      if rank then
+        add(ranks, rank, n)
+      end
+    else
+      add(list_in(places, state), n, n)
+    end
+    if t[9] and (state == 'failed' or state == 'cancelled') then
+      add(checkpoints, n, t[9])
+    end
   end
-  redis.call('DEL', key)
-  if t[1] == 'running' then
-    redis.call('ZREM', x .. ':running', n)
-    redis.call('ZREM', LEASES, lease_of(x, n))
-  else
-    redis.call('ZREM', x .. ':published', n)
-    redis.call('ZREM', x .. ':due', n)
+  for bucket, list in pairs(records) do
+    send('HSET', x .. ':done:' .. bucket, list)
+    redis.call('ZADD', x .. ':buckets', 'NX', bucket, bucket)
   end
-  count(x, t[1], -1)
-  count(x, state, 1)
-  redis.call('RPUSH', x .. ':log', n)
-  if begun ~= 'null' then
-    local times = ROOT .. ':times:' .. (redis.call('HGET', x, 'class') or '')
-    note_time(times, 'run', now - tonumber(begun))
-    note_time(times, 'wait', tonumber(begun) - tonumber(t[6]))
+  redis.call('DEL', unpack(keys))
+  send('ZREM', x .. ':running', running)
+  send('ZREM', LEASES, leases)
+  send('ZREM', x .. ':published', waiting)
+  send('ZREM', x .. ':due', waiting)
+  send('RPUSH', x .. ':log', numbers)
+  send('ZADD', x .. ':rank', ranks)
+  send('HSET', x .. ':checkpoints', checkpoints)
+  for state, list in pairs(places) do
+    send('ZADD', x .. ':in:' .. state, list)
   end
-  place(x, n, state, metrics, reason)
-  if t[8] and (state == 'failed' or state == 'cancelled') then
-    redis.call('HSET', x .. ':checkpoints', n, t[8])
-  end
-  if state == 'failed' then
+  add_counts(x, counts)
+  add_counts(ROOT .. ':times:' .. (facts[3] or ''), times)
+  if counts['n:failed'] then
     give_up_if_hopeless(x)
   end
-  end_if_spent(x, t[1] == 'running' and spend(x, begun) or tonumber(redis.call('HGET', x, 'worker_ms') or '0'))
+  end_if_target_reached(x, facts[1], facts[2], ranks)
+  end_if_spent(x, spend(x, spent))
   if not settle(x) then
     want_if_low(x)
   end
+end
+
+local function conclude(x, n, state, metrics, reason, error)
+  conclude_all(x, { { n = n, t = live(x, n), state = state, metrics = metrics, reason = reason, error = error } })
+end
+
+-- Why a result is not taken for a trial with the live record t: 'duplicate' (it had ended) or 'refused' (another's); nil when it is.
+local function refusal_of(x, n, t, token)
+  if not t[1] then
+    if redis.call('HEXISTS', bucket_of(x, n), n) == 1 then
+      note(x, 'duplicate results')
+      return 'duplicate'
+    end
+    return 'refused'
+  end
+  if t[1] == 'running' and t[2] ~= token then
+    note(x, 'refused results')
+    return 'refused'
+  end
+  -- A queued trial has no living attempt: a late finisher whose lease ran out still brings the one result there is.
+  if t[1] == 'queued' then
+    note(x, 'late results')
+  end
+  if t[3] == '0' then
+    t[3] = '1' -- its begin was in a last second that the server lost
+  end
+  return nil
 end
 
 -- How long (ms) a trial waits after its failure number `failures`: the back-off doubled with each, between half of it and all
@@ -300,7 +388,7 @@ local function end_attempt(x, n, reason, failed, error, traceback, delay_ms, out
   local t = redis.call('HMGET', key, 'a', 'w', 'b', 'f', 'r', 'o')
   local facts = redis.call('HMGET', x, 'max_attempts', 'retry_on', 'ending')
   local now = now_ms()
-  local is_lost = failed and reason == 'lost'
+  local is_lost = reason == 'lost'
   local lost_at = is_lost and math.min(now, tonumber(redis.call('ZSCORE', LEASES, lease_of(x, n)) or now))
   note(x, 'ended:' .. reason)
   redis.call('RPUSH', x .. ':attempts:' .. n, '[' .. table.concat({
@@ -310,7 +398,7 @@ local function end_attempt(x, n, reason, failed, error, traceback, delay_ms, out
     conclude(x, n, 'cancelled', '{}', cjson.encode(reason), error)
     return 'cancelled'
   end
-  local failures, releases = tonumber(t[4]), tonumber(t[5])
+  local failures, releases = tonumber(t[4] or '0'), tonumber(t[5] or '0')
   local over = false
   if failed then
     failures = failures + 1
@@ -326,9 +414,10 @@ local function end_attempt(x, n, reason, failed, error, traceback, delay_ms, out
     conclude(x, n, 'failed', '{}', cjson.encode(reason), error)
     return 'failed'
   end
-  end_if_spent(x, spend(x, t[3]))
+  end_if_spent(x, spend(x, now - tonumber(t[3])))
   delay_ms = delay_ms or (failed and back_off_ms(x, n, failures, reason) or 0)
   redis.call('HSET', key, 's', 'queued', 'tok', '', 'f', failures, 'r', releases)
+  redis.call('HDEL', key, 'm')
   if t[6] == 'release' then
     redis.call('HDEL', key, 'o') -- done; an order to stop is for the next attempt, too
   end
@@ -360,6 +449,9 @@ local function note_another_attempt(x, key, now)
   end
 end
 
+-- A worker that ran several trials together cannot be asked which of them was its end: it is no failure of any. From now on
+-- each goes alone.
 local function lose(x, n)
-  return end_attempt(x, n, 'lost', true, '"the worker stopped beating"', '""', 0, '""')
+  local together = redis.call('HEXISTS', x .. ':t:' .. n, 'm') == 1
+  return end_attempt(x, n, 'lost', not together, '"the worker stopped beating"', '""', 0, '""')
 end

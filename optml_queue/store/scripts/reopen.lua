@@ -15,7 +15,7 @@ for i = 1, #ARGV, 8 do
     redis.call('HDEL', bucket_of(x, n), n)
     redis.call('ZREM', x .. ':in:' .. state, n)
     redis.call('HSET', x .. ':t:' .. n, 's', 'queued', 'p', ARGV[i + 3], 'd', ARGV[i + 4], 'seed', ARGV[i + 5],
-      'g', 0, 'a', ARGV[i + 6], 'f', 0, 'r', 0, 'q', now)
+      'a', ARGV[i + 6], 'q', now)
     if ARGV[i + 7] ~= '' then
       redis.call('HSET', x .. ':t:' .. n, 'from', ARGV[i + 7])
     end

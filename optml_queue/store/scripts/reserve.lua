@@ -11,7 +11,7 @@ local added = 0
 for i = 5, #ARGV, 6 do
   local n = ARGV[i]
   redis.call('HSET', x .. ':t:' .. n, 's', 'queued', 'p', ARGV[i + 1], 'd', ARGV[i + 2], 'seed', ARGV[i + 3],
-    'g', 0, 'a', 0, 'f', 0, 'r', 0, 'q', now)
+    'a', 0, 'q', now)
   if ARGV[i + 5] ~= '' then
     redis.call('HSET', x .. ':t:' .. n, 'from', ARGV[i + 5])
   end

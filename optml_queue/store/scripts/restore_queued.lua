@@ -10,7 +10,7 @@ for i = 1, #ARGV, 6 do
   local key = x .. ':t:' .. n
   if redis.call('EXISTS', key) == 0 then
     redis.call('HSET', key, 's', 'queued', 'p', ARGV[i + 1], 'd', ARGV[i + 2], 'seed', ARGV[i + 3],
-      'g', 0, 'a', ARGV[i + 4], 'f', 0, 'r', 0, 'q', now)
+      'a', ARGV[i + 4], 'q', now)
     if ARGV[i + 5] ~= '' then
       redis.call('HSET', key, 'c', ARGV[i + 5])
     end
