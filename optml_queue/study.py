@@ -90,9 +90,7 @@ def _filled(trials: Iterable[Trial], spec: Spec, name: str, storage: optuna.stor
     return study
 
 
-def _frozen(
-    trial: Trial, metric: str, axes: Mapping[str, Axis], forms: Mapping[str, BaseDistribution]
-) -> FrozenTrial:
+def _frozen(trial: Trial, metric: str, axes: Mapping[str, Axis], forms: Mapping[str, BaseDistribution]) -> FrozenTrial:
     from optuna.trial import TrialState as OptunaState
     from optuna.trial import create_trial
 

@@ -208,7 +208,10 @@ def inward(params: Mapping[str, ParamValue], space: Space) -> tuple[dict[str, An
     distributions: dict[str, BaseDistribution] = {}
     given = ((axis, params[axis.name]) for axis in space.axes if axis.name in params)
     figures = (
-        figure for axis, value in given if axis.contains(value) for figure in zip(axis.parts, axis.split(value), strict=False)
+        figure
+        for axis, value in given
+        if axis.contains(value)
+        for figure in zip(axis.parts, axis.split(value), strict=False)
     )
     for axis, value in figures:
         if axis.size == 1:

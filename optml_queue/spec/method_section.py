@@ -102,8 +102,6 @@ def _unfit(method: str, space: Space) -> tuple[str, str]:
             return message, f"{advice}, or give {axis.name} one length: min_length equal to max_length"
     numbers = [axis for axis in parts if not isinstance(axis, Choices)]
     if method == "cma-es" and len(numbers) < 2:
-        message = (
-            f"cma-es needs two parameters with min and max at least, got {len(numbers)}: values one by one have no order"
-        )
+        message = f"cma-es needs two parameters with min and max at least, got {len(numbers)}: values have no order"
         return message, advice
     return "", ""
