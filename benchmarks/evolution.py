@@ -142,7 +142,9 @@ def show(found: dict[str, list[list[Run]]], budgets: Sequence[float]) -> None:
         if method == "random":
             continue
         for budget_s in budgets:
-            pairs = [(best_at(a, budget_s), best_at(b, budget_s)) for a, b in zip(searches, found["random"], strict=True)]
+            pairs = [
+                (best_at(a, budget_s), best_at(b, budget_s)) for a, b in zip(searches, found["random"], strict=True)
+            ]
             differences = [a - b for a, b in pairs]
             low, high = interval(differences)
             won, lost = (sum(each < 0 for each in differences), sum(each > 0 for each in differences))

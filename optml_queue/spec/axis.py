@@ -88,12 +88,12 @@ def _form(section: Section) -> str:
     ranged = [key for key in _RANGE_KEYS if key in section]
     if len(forms) + bool(ranged) > 1:
         message = f"has {alternatives([*forms, *ranged]).replace(' or ', ' and ')}, which rule each other out"
-        section.report.add(section.node, section.path, message, "keep values, or value, or list, or min and max")
+        section.report.add(section.node, section.path, message, "keep values, or value, or min and max, or list")
         return ""
     if forms:
         return forms[0]
     if not ranged and isinstance(section.node.value, dict):
-        section.report.add(section.node, section.path, "needs values, or value, or list, or min and max")
+        section.report.add(section.node, section.path, "needs values, or value, or min and max, or list")
     return "range" if ranged else ""
 
 
