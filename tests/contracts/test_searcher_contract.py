@@ -230,8 +230,9 @@ def test_it_is_a_fresh_sampler_of_optuna_with_the_same_history(method: str) -> N
 
 def depth(point: Params) -> float:
     """A figure of all numbers of a point, listed or not."""
-    numbers = (number for value in point.values() for number in (value if isinstance(value, list) else [value]))
-    return sum((place + 1) * abs(math.log10(float(number)) + 3.0) for place, number in enumerate(numbers))  # type: ignore[arg-type]
+    listed = (value if isinstance(value, list) else [value] for value in point.values())
+    numbers = (float(str(number)) for values in listed for number in values)
+    return sum((place + 1) * abs(math.log10(number) + 3.0) for place, number in enumerate(numbers))
 
 
 def searched_without_failures(task: Task, trials: int, cost: Callable[[Params], float] = cost) -> History:
