@@ -374,10 +374,9 @@ def axis_from_dict(name: str, form: Mapping[str, Any], when: Expression | None) 
     if "values" in form:
         return Choices(name, tuple(form["values"]), when=when)
     if "list" in form:
-        of, lengths = form["list"]["of"], (form["list"]["min_length"], form["list"]["max_length"])
-        return Lists(
-            name, axis_from_dict(name, {"values": of} if isinstance(of, list) else of, None), *lengths, when=when
-        )
+        of, least, most = (form["list"][key] for key in ("of", "min_length", "max_length"))
+        element = axis_from_dict(name, {"values": of} if isinstance(of, list) else of, None)
+        return Lists(name, element, least, most, when=when)
     low, high, log = form["min"], form["max"], form.get("scale") == "log"
     if "step" in form:
         return Linear(name, low, high, step=form["step"], when=when)

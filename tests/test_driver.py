@@ -262,7 +262,7 @@ class TestParameter:
         sizes = Parameter("sizes", list, items=int, minimum=1)
         assert [sizes.problem(value) for value in ([], [1], [3, 2, 1])] == ["", "", ""]
         assert sizes.problem([3, 0]) == "is a list whose items must be >= 1, got 0 at [1]"
-        assert sizes.problem([3, 2.5]) == "is a list whose items must be an integer, got 2.5"
+        assert sizes.problem([3, 2.5]) == "is a list whose items must be an integer, got 2.5 at [1]"
         assert sizes.problem(3) == "must be a list, got 3"
 
 

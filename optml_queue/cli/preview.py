@@ -225,8 +225,10 @@ def drawing(preview: Preview, width: int = 80) -> list[RenderableType]:
 
 
 def axis_size(axis: Axis) -> str:
-    """How many values a parameter has; `drawn` for an interval."""
-    return "drawn" if axis.size is None else units.count(axis.size)
+    """How many values a parameter has; `drawn` for an interval, a power of ten for what nobody reads out."""
+    if axis.size is None:
+        return "drawn"
+    return units.count(axis.size) if axis.size < 10**15 else f"over 10^{len(str(axis.size)) - 1}"
 
 
 def axis_text(axis: Axis) -> str:

@@ -29,7 +29,6 @@ class RandomOrder:
         self._whole = Permutation(space.size or 1, seed)
         self._sizes = [axis.size or 1 for axis in space.axes]
         self._boxes = sorted(_boxes(space.axes), key=lambda box: box.size)
-        self._orders = [Permutation(box.size, f"{seed}/box {n}") for n, box in enumerate(self._boxes)]
         # After so many rounds the boxes, the smallest first, are used up; and how many places there are till then.
         self._rounds = [0, *(box.size for box in self._boxes)]
         turns = ((self._rounds[n + 1] - self._rounds[n]) * (len(self._boxes) - n) for n in range(len(self._boxes)))
@@ -45,7 +44,7 @@ class RandomOrder:
         rounds, turn = divmod(place - self._places[used_up], len(self._boxes) - used_up)
         rounds += self._rounds[used_up]
         number = used_up + self._turns(used_up, rounds)[turn]
-        return self._boxes[number].index(self._orders[number][rounds], self._sizes)
+        return self._boxes[number].index(self._order(number)[rounds], self._sizes)
 
     def index(self, index: int) -> int:
         """The place at which an index comes: the inverse. Raises IndexError outside of the space."""
@@ -55,10 +54,14 @@ class RandomOrder:
             raise IndexError(f"{index} in a random order of {self._places[-1]}")
         digits = _digits(index, self._sizes)
         number = next(number for number, box in enumerate(self._boxes) if box.has(digits))
-        rounds = self._orders[number].index(self._boxes[number].place(digits))
+        rounds = self._order(number).index(self._boxes[number].place(digits))
         used_up = bisect_right(self._rounds, rounds) - 1
         turn = self._turns(used_up, rounds).index(number - used_up)
         return self._places[used_up] + (rounds - self._rounds[used_up]) * (len(self._boxes) - used_up) + turn
+
+    def _order(self, number: int) -> Permutation:
+        """The order of the points of a box."""
+        return Permutation(self._boxes[number].size, f"{self._seed}/box {number}")
 
     def _turns(self, used_up: int, rounds: int) -> Permutation:
         """The order of the boxes that are left in a round."""
