@@ -147,7 +147,7 @@ def test_a_parameter_that_plays_no_part_everywhere(drawn: list[Figure]) -> None:
     draw(drawn, [*trials, trial(2, {"depth": "deep", "units": 9, "x": 1}, 0.3)], ["depth", "units", "x"])
 
 
-@pytest.mark.parametrize("names", [["sizes"], ["rate", "sizes"], ["way", "sizes"], ["rate", "sizes", "way"]])
+@pytest.mark.parametrize("names", [["sizes"], ["way", "sizes"], ["rate", "sizes", "way"]])
 def test_lists_stand_side_by_side_the_small_ones_first(drawn: list[Figure], names: list[str]) -> None:
     axis = Lists("sizes", Choices("sizes", (8, 16, 32)), 0, 4)
     points: list[Params] = [{"rate": 0.01 * i, "sizes": axis.value(i), "way": "deep"} for i in range(121)]

@@ -129,9 +129,9 @@ def test_conditions_decide_which_parameters_a_point_has(method: str) -> None:
 @pytest.mark.parametrize("method", ANY_SPACE)
 def test_lists_are_in_the_space_and_suggested_again_from_the_same_history(method: str) -> None:
     task = Task(method, LAYERS, Goal.MINIMIZE, 2)
-    history = searched(task, 22)
+    history = searched(task, 18)
     points = [ask.params for ask in history.asks]
-    assert len({encode(point) for point in points}) == 22
+    assert len({encode(point) for point in points}) == 18
     assert all(LAYERS.contains(point) for point in points)
     assert {len(layers) for point in points if isinstance(layers := point.get("layers"), list)} >= {0, 1, 2}
     last = history.asks[-1]
@@ -145,7 +145,7 @@ def test_a_list_of_one_length_is_so_many_parameters_of_optunas(method: str) -> N
     of = Interval("x", 1e-6, 1.0, log_scale=True)
     listed = Space((Lists("x", of, 3, 3),))
     apart = Space(tuple(replace(of, name=f"x[{place}]") for place in range(3)))
-    found = [searched_without_failures(Task(method, space, Goal.MINIMIZE, 1), 25, depth) for space in (listed, apart)]
+    found = [searched_without_failures(Task(method, space, Goal.MINIMIZE, 1), 15, depth) for space in (listed, apart)]
     assert [ask.params["x"] for ask in found[0].asks] == [list(ask.params.values()) for ask in found[1].asks]
 
 
