@@ -62,7 +62,6 @@ class TrialDetail(TrialDocument):
 
     parents: list[int]
     children: list[int]
-
     ended_attempts: list[AttemptDocument]
     curve: list[tuple[int, Figure]]
     artifacts: list[str]
