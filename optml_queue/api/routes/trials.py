@@ -19,6 +19,7 @@ from optml_queue.api.routes.experiments import PREFIX, Id, experiment_of
 from optml_queue.archive.kept import artifacts_folder, output
 from optml_queue.driver import Goal
 from optml_queue.errors import InputError, NotFoundError
+from optml_queue.lineage import children
 from optml_queue.store import Experiment
 from optml_queue.summary import Ranked, leaderboard
 from optml_queue.trial import Trial, TrialState
@@ -54,8 +55,13 @@ class TrialPage(Document):
 
 
 class TrialDetail(TrialDocument):
-    """A trial with its failed attempts, the values it reported by step, and the files it kept."""
+    """A trial with its failed attempts, the values it reported by step, and the files it kept.
 
+    `parents` and `children` are the numbers of trials whose points it descends from, or that descend from it.
+    """
+
+    parents: list[int]
+    children: list[int]
     ended_attempts: list[AttemptDocument]
     curve: list[tuple[int, Figure]]
     artifacts: list[str]
@@ -222,8 +228,11 @@ def show_trial(id: Id, number: Number, here: Here) -> TrialDetail:  # noqa: A002
     """Show a trial with its failed attempts, its curve and the files it kept."""
     experiment, trial = _trial(here, id, number)
     folder = artifacts_folder(experiment, number)
+    spec = here.store.experiment(experiment).spec
     return TrialDetail(
         **TrialDocument.of(trial).model_dump(),
+        parents=trial.parents,
+        children=children(trial, spec, lambda numbers: here.store.trials(experiment, numbers)),
         ended_attempts=[AttemptDocument.of(each) for each in here.store.attempts(experiment, number)],
         curve=list(here.store.curve(experiment, number).items()),
         artifacts=[key.removeprefix(f"{folder}/") for key in here.archive.keys(folder)],
