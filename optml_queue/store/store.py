@@ -686,13 +686,18 @@ class Store:
 
     def _records(self, experiment: str, numbers: Sequence[int]) -> dict[int, str]:
         x = _x(experiment)
+        buckets: dict[int, list[int]] = {}
+        for number in numbers:
+            buckets.setdefault(number // BUCKET, []).append(number)
 
         def calls(pipe: Any) -> None:
-            for number in numbers:
-                pipe.hget(f"{x}:done:{number // BUCKET}", str(number))
+            for bucket, inside in buckets.items():
+                pipe.hmget(f"{x}:done:{bucket}", inside)
 
-        replies = self._pipeline(calls) if numbers else []
-        return {number: record for number, record in zip(numbers, replies, strict=True) if record is not None}
+        replies = self._pipeline(calls) if buckets else []
+        of_bucket = zip(buckets.values(), replies, strict=True)
+        found = {n: record for inside, records in of_bucket for n, record in zip(inside, records, strict=True)}
+        return {number: record for number, record in found.items() if record is not None}
 
     def _live(self, experiment: str, numbers: Sequence[int]) -> dict[int, Trial]:
         x = _x(experiment)
