@@ -24,6 +24,12 @@ READ = ("", "/spec", "/trials", "/trials/3", "/trials/0/logs", "/best", "/result
 PLOTS = ("points", "history", "curves", "durations", "timeline")
 
 
+@pytest.fixture(autouse=True)
+def _quick_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes half a second, and other tests look at pictures."""
+    monkeypatch.setattr("optml_queue.plots.error_plot", lambda *_: b"\x89PNG")
+
+
 def forgotten(here: Installation, id_: str, *, final: bool = True) -> str:
     """The store is emptied after the experiment was archived; all of it, or only what had finished."""
     write_parts(here.store, here.archive, id_, force=True)
