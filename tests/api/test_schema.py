@@ -20,10 +20,11 @@ pytestmark = pytest.mark.integration
 
 EXAMPLES = 8
 DOCUMENT: dict[str, Any] = create_app(Settings(broker_url="redis://127.0.0.1:1/0")).openapi()
-# No schema tells a spec from another text, nor which parameters an experiment has.
+# No schema tells a spec from another text, nor a tar archive from other bytes, nor which parameters an experiment has.
 FREE_TEXT = (
     "/api/v1/experiments",
     "/api/v1/validation",
+    "/api/v1/programs",
     "/api/v1/experiments/{id}/extend",
     "/api/v1/experiments/{id}/trials",
 )
