@@ -26,7 +26,7 @@ BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "description": "A tar archive, not compressed (tar -cf - -C my_program . | curl --data-binary @-).",
-        "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary", "minLength": 1}}},
     }
 }
 # A pack is in memory while it is made: one at a time.
