@@ -6,7 +6,8 @@ Starts a store and one process of the API, and begins and finishes trials by the
 a pace, of another one every few seconds. A client follows each by server-sent events, and a browser (Chromium;
 --chromium names it, --no-browser leaves it out) shows the page of each. Latency is counted for every trial: its
 `finished_at` (the store's clock, in milliseconds; the same machine) is taken from the moment at which its event was
-there, and at which the page's count of ended trials had reached it, once the page and its first plots stand. Needs the extra `api` and playwright. Prints JSON.
+there, and at which the page's count of ended trials had reached it, once the page and its first plots stand. Needs the
+extra `api` and playwright. Prints JSON.
 """
 
 from __future__ import annotations
