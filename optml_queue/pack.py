@@ -130,7 +130,7 @@ def unpack_tar(file: BinaryIO, folder: Path, *, pass_over_folders: bool = False)
 
 
 def _check_headers(file: BinaryIO) -> None:
-    """Raises DriverError for headers that would lead `tarfile` astray, or have it work for hours.
+    """Raises DriverError for headers that would lead `tarfile` astray, or have it work without end.
 
     Namely: sizes that are negative, or said twice; headers that only extend others, long or in long chains; sparse
     files, and kinds that only some programs know. Entries are passed over as `tarfile` does it.
