@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from threading import Lock
+from functools import partial
+from threading import Lock, Thread
 from time import monotonic
 
 from optml_queue.api.archived import ArchivedExperiment, ArchivedTrials
@@ -19,7 +20,7 @@ from optml_queue.trial import Trial, TrialState
 
 OPEN_MAX = 4  # experiments whose trials are at hand
 LOOK_S = 15.0  # between two looks at what the archive has
-READ_LIMIT_S = 1.0  # of reading records for one request
+READ_LIMIT_S = 1.0  # that one request waits for records
 READERS = 8
 
 
@@ -27,7 +28,7 @@ READERS = 8
 class Listing:
     """What the archive alone has, the newest first; `unread` more were not read in time.
 
-    `problem` says why there is nothing, where the archive does not answer.
+    `problem` says so when the archive does not answer.
     """
 
     experiments: Sequence[ArchivedExperiment] = ()
@@ -42,7 +43,8 @@ class Shelf:
         self._archive = archive
         self._listed: dict[str, ArchivedExperiment] = {}  # without specs, which may be long
         self._ids: list[str] = []
-        self._looked_at = float("-inf")
+        self._problem, self._look_at = "", 0.0
+        self._work: Thread | None = None
         self._open: OrderedDict[str, ArchivedTrials] = OrderedDict()
         self._lock, self._list_lock = Lock(), Lock()
 
@@ -92,50 +94,64 @@ class Shelf:
     # All
 
     def listed(self, known: Collection[str]) -> Listing:
-        """Those that are not `known` to the store. Takes READ_LIMIT_S at most, but for a request that it has begun."""
+        """Those that are not `known` to the store, as many as could be read in READ_LIMIT_S.
+
+        A thread reads; it goes on to its end, and the next request finds what it has read.
+        """
+        work = self._work_on(frozenset(known))
+        if work is not None:
+            work.join(READ_LIMIT_S)
         with self._list_lock:
-            try:
-                self._look()
-                self._read_more([id_ for id_ in self._ids if id_ not in known])
-            except OptmlError as error:
-                return Listing(problem=str(error))
             for id_ in known:  # it may come to be here again, with another end
                 self._listed.pop(id_, None)
             found = [self._listed[id_] for id_ in self._ids if id_ in self._listed]
-            unread = sum(id_ not in known and id_ not in self._listed for id_ in self._ids)
-        return Listing(sorted(found, key=lambda each: (each.created_at, each.id), reverse=True), unread)
+            unread = len(self._unread(known))
+            is_silent = work is not None and work.is_alive() and not self._ids
+            problem = f"the archive {self._archive().url} has not answered yet" if is_silent else self._problem
+        return Listing(sorted(found, key=lambda each: (each.created_at, each.id), reverse=True), unread, problem)
 
     def forget(self, experiment: str) -> None:
         """An experiment was brought back or removed: what was known of it is not true any more."""
         with self._list_lock:
             self._listed.pop(experiment, None)
-            self._looked_at = float("-inf")
+            self._look_at = 0.0
 
-    def _look(self) -> None:
-        if monotonic() < self._looked_at + LOOK_S:
-            return
-        self._ids = self._source.folders()
-        self._looked_at = monotonic()
-        self._listed = {id_: self._listed[id_] for id_ in self._ids if id_ in self._listed}
+    def _work_on(self, known: frozenset[str]) -> Thread | None:
+        """The thread that reads what is there, if it is time to look, or one reads already."""
+        with self._list_lock:
+            if self._work is None or not self._work.is_alive():
+                is_due = monotonic() >= self._look_at or (not self._problem and bool(self._unread(known)))
+                self._work = Thread(target=self._read, args=(known,), daemon=True) if is_due else None
+                if self._work is not None:
+                    self._work.start()
+            return self._work
 
-    def _read_more(self, ids: Sequence[str]) -> None:
-        new = [id_ for id_ in ids if id_ not in self._listed]
-        if not new:
-            return
-        source, deadline = self._source, monotonic() + READ_LIMIT_S
+    def _read(self, known: frozenset[str]) -> None:
+        problem = ""
+        try:
+            source = self._source
+            ids = source.folders()
+            with self._list_lock:
+                self._ids = ids
+                self._listed = {id_: self._listed[id_] for id_ in ids if id_ in self._listed}
+                new = self._unread(known)
+            with ThreadPoolExecutor(READERS) as pool:
+                for id_, found in zip(new, pool.map(partial(_entry, source), new), strict=True):
+                    self._take(id_, found)
+        except OptmlError as error:
+            problem = str(error)
+        with self._list_lock:
+            self._problem, self._look_at = problem, monotonic() + LOOK_S
 
-        def read(id_: str) -> None:
-            if monotonic() < deadline:
-                found = _entry(source, id_)
-                if found is None:
-                    self._ids.remove(id_)  # a folder of something else
-                else:
-                    self._listed[id_] = found
+    def _take(self, id_: str, found: ArchivedExperiment | None) -> None:
+        with self._list_lock:
+            if found is None:
+                self._ids.remove(id_)  # a folder of something else
+            else:
+                self._listed[id_] = found
 
-        with ThreadPoolExecutor(READERS) as pool:
-            done, _ = wait([pool.submit(read, id_) for id_ in new])
-        for each in done:
-            each.result()
+    def _unread(self, known: Collection[str]) -> list[str]:
+        return [id_ for id_ in self._ids if id_ not in known and id_ not in self._listed]
 
 
 def _entry(source: ArchiveSource, id_: str) -> ArchivedExperiment | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from pathlib import Path
 
 import httpx
@@ -15,6 +16,7 @@ from optml_queue.archive import open_archive
 from optml_queue.errors import ArchiveError, NotFoundError, UnreachableError
 from optml_queue.results import ArchiveSource, consolidate, write_parts
 from tests.api.installations import SPEC, carried_out, submitted
+from tests.processes import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -188,14 +190,38 @@ def test_an_archive_that_does_not_answer_is_said_and_hides_nothing_else(
 def test_a_list_takes_a_bounded_time_and_says_what_is_left(
     operator: httpx.Client, here: Installation, over: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shelf, "READ_LIMIT_S", -1.0)
-    assert operator.get(EXPERIMENTS).json()["unread"] == 1
+    may_read, read = threading.Event(), shelf._entry
+
+    def slow(source: ArchiveSource, id_: str) -> ArchivedExperiment | None:
+        assert may_read.wait(20)
+        return read(source, id_)
+
+    monkeypatch.setattr(shelf, "_entry", slow)
+    monkeypatch.setattr(shelf, "READ_LIMIT_S", 0.05)
+    assert "unread" in operator.get(EXPERIMENTS).text
+    wait_until(lambda: operator.get(EXPERIMENTS).json()["unread"] == 1, what="an archive that was looked into")
     assert "1 more in the archive" in operator.get("/", headers={"Accept": "text/html"}).text
-    monkeypatch.undo()
-    assert operator.get(EXPERIMENTS).json()["unread"] == 0
+    may_read.set()
+    wait_until(lambda: operator.get(EXPERIMENTS).json()["unread"] == 0, what="a record that was read")
+    assert operator.get(EXPERIMENTS).json()["total"] == 1
     shutil.rmtree(Path(here.archive.url) / over)
     here.shelf.forget("")
-    assert operator.get(EXPERIMENTS).json()["total"] == 0
+    wait_until(lambda: operator.get(EXPERIMENTS).json()["total"] == 0, what="an archive that was looked into again")
+
+
+def test_an_archive_that_is_silent_keeps_no_list_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive, may_answer = open_archive(str(tmp_path)), threading.Event()
+
+    def silent(_folder: str = "") -> list[str]:
+        assert may_answer.wait(20)
+        return []
+
+    monkeypatch.setattr(archive, "children", silent)
+    monkeypatch.setattr(shelf, "READ_LIMIT_S", 0.01)
+    found = shelf.Shelf(lambda: archive)
+    assert "has not answered yet" in found.listed(()).problem
+    may_answer.set()
+    wait_until(lambda: not found.listed(()).problem, what="the archive's answer")
 
 
 class TestTrials:

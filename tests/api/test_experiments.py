@@ -164,8 +164,11 @@ class TestDelete:
     def test_the_archive_may_stay(self, operator: httpx.Client, here: Installation) -> None:
         id_ = submitted(operator)
         carried_out(here.store, id_)
+        assert operator.get(EXPERIMENTS).json()["total"] == 1  # the archive was looked into just now
         assert operator.delete(f"{EXPERIMENTS}/{id_}", params={"keep_archive": True}).status_code == 204
         assert list(here.archive.keys(id_))
+        (left,) = operator.get(EXPERIMENTS).json()["experiments"]
+        assert (left["experiment"], left["archived"]) == (id_, True)
 
 
 class TestControl:

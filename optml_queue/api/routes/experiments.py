@@ -49,7 +49,7 @@ SPEC_BODY: dict[str, Any] = {
 class ExperimentList(Document):
     """Experiments, the newest first; after them those that only the archive has. `total` counts all that match.
 
-    `unread` more lie in the archive and were not read in time: ask again. `problem` says why none is there of those.
+    `unread` more lie in the archive and were not read in time: ask again. `problem`: the archive does not answer.
     """
 
     experiments: list[ExperimentDocument]
@@ -171,6 +171,7 @@ def delete_experiment(
         # The files first: should that fail, the store still knows of them.
         here.archive.delete(found.id)
     here.store.remove(found.id)
+    here.shelf.forget(found.id)
 
 
 def experiment_of(here: Installation, text: str) -> Experiment:
