@@ -640,10 +640,13 @@ class Store:
         records = self._records(experiment, numbers)
         return [finished_trial(number, records[number]) for number in numbers if number in records]
 
-    def finishing(self, experiment: str) -> list[int]:
-        """The log of finished trials: their numbers in the order of finishing. One that ran again is there again."""
+    def finishing(self, experiment: str, start: int = 0, stop: int = 0) -> list[int]:
+        """Entries of the log of finished trials: numbers in the order of finishing. One that ran again is there again.
+
+        From `start` to `stop` (exclusive; 0: to its end).
+        """
         with self._reaching():
-            return [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", 0, -1)]
+            return [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
 
     def wait(self, experiment: str, finished: int, limit_s: float) -> None:
         """Return soon after the log of finished trials is no longer `finished` long, or after `limit_s` seconds.
@@ -727,13 +730,18 @@ class Store:
 
     def _records(self, experiment: str, numbers: Sequence[int]) -> dict[int, str]:
         x = _x(experiment)
+        buckets: dict[int, list[int]] = {}
+        for number in numbers:
+            buckets.setdefault(number // BUCKET, []).append(number)
 
         def calls(pipe: Any) -> None:
-            for number in numbers:
-                pipe.hget(f"{x}:done:{number // BUCKET}", str(number))
+            for bucket, inside in buckets.items():
+                pipe.hmget(f"{x}:done:{bucket}", inside)
 
-        replies = self._pipeline(calls) if numbers else []
-        return {number: record for number, record in zip(numbers, replies, strict=True) if record is not None}
+        replies = self._pipeline(calls) if buckets else []
+        of_bucket = zip(buckets.values(), replies, strict=True)
+        found = {n: record for inside, records in of_bucket for n, record in zip(inside, records, strict=True)}
+        return {number: record for number, record in found.items() if record is not None}
 
     def _live(self, experiment: str, numbers: Sequence[int]) -> dict[int, Trial]:
         x = _x(experiment)

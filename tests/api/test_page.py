@@ -191,6 +191,11 @@ def test_trials_are_sorted_filtered_and_paged_by_the_server(
     assert numbers("sort=metric")[:3] == [119, 118, 117]
     assert numbers("sort=metric&page=3")[-1] == 0
     assert numbers("sort=metric&descending=1")[:2] == [0, 3]
+    assert numbers("sort=params.learning_rate&descending=1&page=3")[-2:] == [1, 0]
+    head = reader.get(f"/experiments/{id_}/trials?sort=params.learning_rate").text
+    assert 'aria-sort="ascending"><a class="sort" href="' in head
+    assert "sort=params.learning_rate&amp;descending=1" in head
+    assert numbers("sort=params.none") == numbers("sort=metric")
     assert numbers("state=failed") == [2]
     assert numbers("sort=number&where=learning_rate<%3D3e-4") == [0, 1, 2]
     assert "is no condition" in reader.get(f"/experiments/{id_}/trials?where=nonsense").text

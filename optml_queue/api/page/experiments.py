@@ -10,12 +10,13 @@ from urllib.parse import urlencode
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
+from optml_queue.api.archived import ArchivedExperiment
 from optml_queue.api.columns import STATES, Columns
 from optml_queue.api.documents import ExperimentDetail
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.page.control import MESSAGES
 from optml_queue.api.page.rendering import page
-from optml_queue.api.routes.experiments import Id, experiment_of
+from optml_queue.api.routes.experiments import Id, experiment_of, part_of
 from optml_queue.api.routes.trials import Leaderboard, best
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, InputError
@@ -43,16 +44,16 @@ def list_experiments(
     said: str = "",
 ) -> Response:
     """Experiments, the newest first."""
-    ids = here.store.ids(state)
-    first = (number - 1) * PER_PAGE
-    found = here.store.of_ids(ids[first : first + PER_PAGE])
+    part = part_of(here, state, (number - 1) * PER_PAGE, PER_PAGE)
     return page(
         request,
         "experiments.html",
-        experiments=[_detail(here, each) for each in found],
-        total=len(ids),
+        experiments=[_row(here, each) for each in part.experiments],
+        total=part.total,
+        unread=part.unread,
+        problem=part.problem,
         number=number,
-        pages=max(1, -(-len(ids) // PER_PAGE)),
+        pages=max(1, -(-part.total // PER_PAGE)),
         page_link=lambda n: f"/?{urlencode({'state': state, 'page': n} if state else {'page': n})}",
         state=state,
         states=tuple(ExperimentState),
@@ -71,15 +72,16 @@ def show_experiment(
     """One experiment; with `part=live` only what changes while it runs, which its script asks for."""
     found = experiment_of(here, id)
     detail = _detail(here, found)
-    columns = here.tables.columns(found)
+    columns = here.columns(found)
+    reader = here.reader(found)
     values: dict[str, Any] = {
         "experiment": detail,
         "board": _board(here, found, detail),
         "varied": _varied(found),
         "hints": hints(_findings(columns), found.goal),
         "is_partial": columns.covered < columns.finished,
-        "failed": here.store.page(found.id, TrialState.FAILED, limit=FAILED_SHOWN),
-        "running": here.store.page(found.id, TrialState.RUNNING, limit=RUNNING_SHOWN),
+        "failed": reader.page(found.id, TrialState.FAILED, limit=FAILED_SHOWN),
+        "running": reader.page(found.id, TrialState.RUNNING, limit=RUNNING_SHOWN),
         "now": time.time(),
     }
     if part == "live":
@@ -119,7 +121,7 @@ def picture(here: Here, id: Id) -> Response:  # noqa: A002
     # Late, for it imports matplotlib, which most processes of the API never need.
     from optml_queue.plots import error_plot
 
-    trials = here.store.stream(found.id)
+    trials = here.reader(found).stream(found.id)
     drawn = error_plot(trials, list(_parameters(found)), found.metric, Goal(found.goal), found.id)
     return Response(drawn, media_type="image/png")
 
@@ -149,9 +151,14 @@ def compare(
     )
 
 
+def _row(here: Installation, found: Experiment) -> ExperimentDetail:
+    """What the list shows of an experiment. Of one that only the archive has, no trial is read for it."""
+    return ExperimentDetail.listed(found) if isinstance(found, ArchivedExperiment) else _detail(here, found)
+
+
 def _detail(here: Installation, found: Experiment) -> ExperimentDetail:
     spec = json.loads(found.spec)
-    return ExperimentDetail.read(here.store, found, list(spec["parameters"]), len(spec["seeds"]))
+    return ExperimentDetail.read(here.reader(found), found, list(spec["parameters"]), len(spec["seeds"]))
 
 
 def _board(here: Installation, found: Experiment, detail: ExperimentDetail) -> Leaderboard | None:

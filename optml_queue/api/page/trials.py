@@ -10,12 +10,13 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from optml_queue.api.archived import ArchivedExperiment
 from optml_queue.api.installation import Here
 from optml_queue.api.page.control import MESSAGES
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of
 from optml_queue.api.routes.results import chunks
-from optml_queue.api.routes.trials import Number, Sort, TrialPage, list_trials, show_logs, show_trial
+from optml_queue.api.routes.trials import PARAMETER, Number, Sort, TrialPage, list_trials, show_logs, show_trial
 from optml_queue.archive.kept import artifacts_folder
 from optml_queue.errors import InputError, NotFoundError
 from optml_queue.trial import TrialState
@@ -40,7 +41,9 @@ def table(
     """Trials, sorted, filtered and paged here, so that a browser never holds more than a page of them."""
     found = experiment_of(here, id)
     chosen = TrialState(state) if state in tuple(TrialState) else None
-    order = Sort(sort) if sort in tuple(Sort) else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
+    parameters = list(_parameters(found.spec))
+    known = sort in tuple(Sort) or sort.removeprefix(PARAMETER) in parameters
+    order = sort if known else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
     conditions = [part.strip() for part in where.split(",") if part.strip()]
     message, status = "", HTTPStatus.OK
     try:
@@ -58,8 +61,9 @@ def table(
         "trials.html",
         status=status,
         experiment=found,
+        is_archived=isinstance(found, ArchivedExperiment),
         listed=listed,
-        parameters=list(_parameters(found.spec)),
+        parameters=parameters,
         state=chosen,
         where=where,
         sort=order,
@@ -82,6 +86,7 @@ def show(request: Request, here: Here, id: Id, number: Number, said: str = "") -
         "trial.html",
         plots=True,
         experiment=found,
+        is_archived=isinstance(found, ArchivedExperiment),
         trial=show_trial(found.id, number, here),
         written=show_logs(found.id, number, here, 0),
         checkpoints=[key.rpartition("/")[2] for key in here.archive.keys(f"{found.id}/checkpoints/{number}")],
