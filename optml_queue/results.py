@@ -286,7 +286,7 @@ class ArchiveSource:
 
     def experiments(self) -> list[Experiment]:
         """All experiments, the newest first."""
-        found = [self.experiment(each) for each in self._ids()]
+        found = [self.experiment(each) for each in self.ids()]
         return sorted(found, key=lambda record: (record.created_at, record.id), reverse=True)
 
     def experiment(self, experiment: str) -> Experiment:
@@ -323,7 +323,7 @@ class ArchiveSource:
 
     def resolve(self, text: str) -> str:
         """The id meant by `text`: an id, or `latest`. Raises NotFoundError, naming the ids that are near."""
-        ids = self._ids()
+        ids = self.ids()
         if text in ids:
             return text
         if text == "latest" and ids:
@@ -395,8 +395,9 @@ class ArchiveSource:
         """None: nobody works for an archive."""
         return []
 
-    def _ids(self) -> list[str]:
-        folders = [name for name in self.archive.children() if name not in ("data", "programs")]
+    def ids(self) -> list[str]:
+        """The ids of all experiments, in alphabetical order."""
+        folders = [name for name in self.archive.children() if name not in ("data", "programs", "earlier")]
         return [each for each in folders if self.archive.exists(_record_key(each))]
 
     def _record(self, experiment: str) -> Experiment:

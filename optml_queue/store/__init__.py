@@ -1,7 +1,16 @@
 """The store: experiments, trials and workers in Redis or Valkey."""
 
 from optml_queue.store.experiment import Experiment, ExperimentState, Submission
-from optml_queue.store.records import Assignment, Backlog, Declined, NewTrial, Publication, RestoredTrial, WorkerInfo
+from optml_queue.store.records import (
+    Assignment,
+    Backlog,
+    Declined,
+    NewTrial,
+    Publication,
+    RestoredTrial,
+    ReusedResult,
+    WorkerInfo,
+)
 from optml_queue.store.store import Store, is_experiment_id
 
 __all__ = [
@@ -13,6 +22,7 @@ __all__ = [
     "NewTrial",
     "Publication",
     "RestoredTrial",
+    "ReusedResult",
     "Store",
     "Submission",
     "WorkerInfo",

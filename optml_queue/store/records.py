@@ -10,18 +10,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from optml_queue.trial import Attempt, Params, Trial, TrialState, decode_metrics, encode
+from optml_queue.trial import Attempt, Params, Trial, TrialResult, TrialState, decode_metrics, encode
+
+
+@dataclass(frozen=True, slots=True)
+class ReusedResult:
+    """What a trial of an earlier experiment came to."""
+
+    experiment: str
+    number: int
+    result: TrialResult
+
+    @property
+    def name(self) -> str:
+        """The earlier trial, as in `lms-k3f9a/17`."""
+        return f"{self.experiment}/{self.number}"
 
 
 @dataclass(frozen=True, slots=True)
 class NewTrial:
-    """A trial about to be reserved. Of those that wait, the one with the greatest `cost` is published first."""
+    """A trial about to be reserved. Of those that wait, the one with the greatest `cost` is published first.
+
+    One with a `reused` result ends as it is reserved.
+    """
 
     number: int
     params: Params
     seed: int
     cost: float | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)  # as in Trial
+    reused: ReusedResult | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,38 @@ local function rank_of(x, metrics)
   return string.format('%.17g', facts[2] == 'maximize' and -value or value)
 end
 
+-- End an experiment whose target a trial that is about to be complete reaches. `metrics` and `reason` are JSON.
+local function end_if_target_reached(x, n, metrics, reason)
+  local facts = redis.call('HMGET', x, 'target', 'goal', 'metric', 'ending', 'finished_at')
+  local target = tonumber(facts[1] or '')
+  if not target or facts[4] or facts[5] or is_infeasible(reason) then
+    return
+  end
+  local sign, rank = facts[2] == 'maximize' and -1 or 1, tonumber(rank_of(x, metrics) or '')
+  if rank and rank <= sign * target then
+    end_ahead(x, 'target reached: trial ' .. n .. ' has ' .. facts[3] .. ' ' .. string.format('%.6g', sign * rank))
+  end
+end
+
+-- What the median rule compares running trials with: the means of a complete one's values, at each of its steps.
+local function keep_averages(x, n)
+  local sign = redis.call('HGET', x, 'goal') == 'maximize' and -1 or 1
+  local curve, values, steps = redis.call('HGETALL', x .. ':curve:' .. n), {}, {}
+  for i = 1, #curve, 2 do
+    local value = tonumber(curve[i + 1])
+    if value and value == value and math.abs(value) < math.huge then
+      steps[#steps + 1] = tonumber(curve[i])
+      values[steps[#steps]] = value
+    end
+  end
+  table.sort(steps)
+  local total = 0
+  for i, step in ipairs(steps) do
+    total = total + values[step]
+    redis.call('ZADD', x .. ':averages:' .. int(step), 'NX', string.format('%.17g', sign * total / i), n)
+  end
+end
+
 -- Put a finished trial where it is found by its state.
 local function place(x, n, state, metrics, reason)
   if state ~= 'complete' then
