@@ -49,14 +49,15 @@ class Earlier:
 
     def find(self, name: str) -> EarlierExperiment:
         """The experiment of an id, or `latest`. Raises NotFoundError."""
-        if self._store is not None:
-            try:
-                record = self._store.experiment(self._store.resolve(name))
-            except NotFoundError:
-                pass  # the archive may have it still
-            else:
-                return EarlierExperiment(record, self._archive if record.is_restoring else self._store)
-        return EarlierExperiment(self._archive.record(self._archive.resolve(name)), self._archive)
+        if self._store is None:
+            return EarlierExperiment(self._archive.record(self._archive.resolve(name)), self._archive)
+        try:
+            record = self._store.experiment(self._store.resolve(name))
+        except NotFoundError:
+            if name not in self._archive.ids():
+                raise
+            return EarlierExperiment(self._archive.record(name), self._archive)
+        return EarlierExperiment(record, self._archive if record.is_restoring else self._store)
 
     def all(self) -> list[EarlierExperiment]:
         """All that there are, the newest first. Of the archive, the records of those are read that the store lacks."""

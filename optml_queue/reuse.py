@@ -102,8 +102,10 @@ def _lines(experiment: EarlierExperiment, spec: Spec) -> Iterator[tuple[str, str
         result = _result(trial, needed, may_be_cut_short=may_be_cut_short)
         if result is not None:
             held = held_to(result, spec.driver.complete(trial.params), spec.constraints)
-            fields = [experiment.record.id, trial.number, trial.params, held.state, dict(held.metrics), held.reason]
-            yield _key(trial.params, trial.seed), encode(fields)
+            trial_id = f"{experiment.record.id}/{trial.number}"
+            where = [experiment.record.id, trial.number, trial.reused_from or trial_id]
+            found = [trial.params, held.state, dict(held.metrics), held.reason]
+            yield _key(trial.params, trial.seed), encode([*where, *found])
 
 
 def _result(trial: Trial, needed: set[str], *, may_be_cut_short: bool) -> TrialResult | None:
@@ -144,10 +146,10 @@ class Results:
 
 
 def _decoded(text: bytes, params: Params) -> ReusedResult | None:
-    experiment, number, known, state, metrics, reason = json.loads(text)
+    experiment, number, ran, known, state, metrics, reason = json.loads(text)
     if known != params:
         return None  # two points of one digest
-    return ReusedResult(experiment, number, TrialResult(TrialState(state), decode_metrics(metrics), reason))
+    return ReusedResult(experiment, number, ran, TrialResult(TrialState(state), decode_metrics(metrics), reason))
 
 
 _lists: OrderedDict[str, Results] = OrderedDict()

@@ -15,16 +15,12 @@ from optml_queue.trial import Attempt, Params, Trial, TrialResult, TrialState, d
 
 @dataclass(frozen=True, slots=True)
 class ReusedResult:
-    """What a trial of an earlier experiment came to."""
+    """What a trial of an earlier experiment came to. `ran` is the one that ran: itself, or that it was taken from."""
 
     experiment: str
     number: int
+    ran: str
     result: TrialResult
-
-    @property
-    def name(self) -> str:
-        """The earlier trial, as in `lms-k3f9a/17`."""
-        return f"{self.experiment}/{self.number}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -394,7 +394,7 @@ class Store:
         """End the restoring. False when another did.
 
         `log` has the numbers of the finished trials in the order of finishing. Of `record` hold the state with its
-        reason and end, and the place in the plan.
+        reason and end, the place in the plan, and how many results were reused.
         """
         key = f"{_x(record.id)}:log:{secrets.token_hex(8)}"
         for batch in _batches(log, SLICE):
@@ -406,6 +406,7 @@ class Store:
             "created": record.created,
             "exhausted": int(record.exhausted),
             "extensions": record.extensions,
+            "reused": record.reused,
         }
         if record.finished_at is not None:
             fields["finished_at"] = int(record.finished_at * 1000)
@@ -434,7 +435,7 @@ class Store:
         reused = [(trial, trial.reused) for trial in trials if trial.reused is not None]
         args: list[str | float] = [expected_next, next_, int(exhausted), extensions, len(reused)]
         for trial, earlier in reused:
-            origin = {**trial.origin, REUSED_FROM: earlier.name}
+            origin = {**trial.origin, REUSED_FROM: earlier.ran}
             result = earlier.result
             args += [trial.number, result.state, encode(dict(result.metrics)), encode(result.reason), encode(origin)]
             args += [f"{_x(earlier.experiment)}:curve:{earlier.number}"]
