@@ -74,7 +74,7 @@ def submit(
     suggestions.require(spec)
     stored = _known(store.experiment, id_) if experiment else None
     known = stored or (_known(ArchiveSource(archive).record, id_) if experiment else None)
-    spec = _with_files(archive, spec, cache_dir)
+    spec = with_files(archive, spec, cache_dir)
     spec = _with_earlier(store, archive, spec, id_, None if known is None else Spec.from_json(known.spec))
     submission = submission_of(spec, facts(spec))
     if known is not None:
@@ -101,7 +101,7 @@ def extend(store: Store, archive: Archive, experiment: str, spec: Spec, *, cache
     The experiment as it is then. Raises InputError for what an extension cannot change, and while the experiment is
     ending. Repeating the call changes nothing.
     """
-    spec = _with_files(archive, spec, cache_dir)
+    spec = with_files(archive, spec, cache_dir)
     while True:
         found = store.experiment(experiment)
         if found.is_restoring or (found.ending and not found.is_over):
@@ -133,7 +133,7 @@ def restore(store: Store, archive: Archive, experiment: str) -> Experiment:
     return store.experiment(experiment)
 
 
-def _with_files(archive: Archive, spec: Spec, cache_dir: Path | None) -> Spec:
+def with_files(archive: Archive, spec: Spec, cache_dir: Path | None) -> Spec:
     """The spec with its data and code in the archive, under their digests."""
     data = None if spec.data is None else bring(archive, spec.data, cache_dir)
     return replace(spec, data=data, code=_brought(archive, spec.code))
