@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from optml_queue.archive import Archive
 from optml_queue.archive.earlier import keep
@@ -22,7 +21,7 @@ from optml_queue.search.start import EarlierPoint
 from optml_queue.space import identity
 from optml_queue.spec import Spec
 from optml_queue.spec.prior import Source, StartFrom
-from optml_queue.trial import Params, TrialState, encode
+from optml_queue.trial import Params, ParamValue, TrialState, encode
 
 BEST, OTHERS = 200, 1_800  # points: all of the best, and an even sample of the others, where there are more
 _WORDS = {
@@ -133,7 +132,7 @@ class Fitting:
         """
         known = {**self._defaults, **params}
         try:
-            point = self._space.complete({name: known[name] for name in self._axes if name in known})
+            point = self._space.complete({name: self._own(name, known[name]) for name in self._axes if name in known})
             excluded = self._space.excluded_by(point)
         except KeyError as error:
             return None, f"lack {error.args[0]}"
@@ -142,14 +141,19 @@ class Fitting:
         for name, value in point.items():
             if name not in known:
                 return None, f"lack {name}"
-            if not self._axes[name].contains(known[name]) or identity(known[name]) != identity(value):
+            if not self._axes[name].contains(value):
                 return None, f"have another {name} than is searched"
         for name, value in params.items():
             if name not in point and not self._is_default(name, value):
                 return None, f"have {name}, which is not searched"
         return (None, "are excluded") if excluded else (point, "")
 
-    def _is_default(self, name: str, value: Any) -> bool:
+    def _own(self, name: str, value: ParamValue) -> ParamValue:
+        """The value as the space writes it: 5, where a list of values has that and the other experiment had 5.0."""
+        index = self._axes[name].index(value)
+        return value if index is None else self._axes[name].value(index)
+
+    def _is_default(self, name: str, value: ParamValue) -> bool:
         return name in self._defaults and identity(self._defaults[name]) == identity(value)
 
 

@@ -8,7 +8,7 @@ else numbers below zero are of trials that this experiment does not have.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from optml_queue.search.history import Ask, History, Tell
@@ -38,7 +38,7 @@ class EarlierPoint:
 class Start:
     """Points of earlier experiments, in the order in which a searcher is told of them."""
 
-    points: Sequence[EarlierPoint] = ()
+    points: tuple[EarlierPoint, ...] = ()
     asks: tuple[Ask, ...] = field(init=False, compare=False)
     tells: tuple[Tell, ...] = field(init=False, compare=False)
 
