@@ -54,6 +54,7 @@ def test_a_row_has_the_promised_columns_in_order() -> None:
         "2023-11-14T22:13:20.123Z,2023-11-14T22:13:21.123Z,2023-11-14T22:13:23.623Z,1.0,2.5,"
     )
     assert lines[2] == "4,0,queued,,0.5,,,,,,,,0,,,,,,,"
+    assert table(replace(BARE, origin={"reused_from": "lms-k3f9a/17"}))[0]["reused_from"] == "lms-k3f9a/17"
 
 
 def test_columns_asked_for_are_there_without_any_trial() -> None:

@@ -213,9 +213,7 @@ class TestReuse:
         results = [[(t.state, t.params, str(t.metrics), t.reason) for t in found] for found in (ran, trials)]
         assert results[0] == results[1]
         assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.DIVERGED}
-        lab.workers.until(lambda: lab.workers.store.experiment(again.id).is_consolidated, "archive")
-        table = lab.archive.get(f"{again.id}/results.csv").decode().splitlines()
-        assert table[1].endswith(f",{first.id}/0")
+        assert trials[7].reused_from == f"{first.id}/7"
         changed, trials = self._end(lab, 6)
         assert (changed.reused, [trial.attempts for trial in trials]) == (0, [1] * 12)
 
