@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -37,7 +38,8 @@ Publish = Callable[[Sequence[Publication]], None]
 ORDERED = 10_000  # numbers of a plan that is reserved whole when its trials' costs are known: 5 MB in the store
 COSTED_ROWS = 10_000  # costs are compared with each other, all for as many rows: data are not read for it
 BATCH = 1_000  # trials reserved, claimed or published in one go
-TURNS = 20  # batches before other experiments have their turn
+REUSED = 200  # trials reserved in one go when their results may be there: each ends in the same script
+TURN_S = 1.0  # after it, other experiments have their turn
 IDLE_S = 5.0  # a worker that polled empty for this long proves that the queue holds nothing for its class
 GRACE_S = 2.0  # a message this young is not taken for lost
 RANDOM_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter that looks like another
@@ -223,7 +225,8 @@ def advance(
     workers = store.live_workers(found.resource_class)
     _recover(store, found, workers)
     published = 0
-    for _ in range(TURNS):
+    turn_ends_at = time.monotonic() + TURN_S
+    while time.monotonic() < turn_ends_at:
         moved = _reserve(store, found, workers, archive)
         if moved and is_ordered(found):
             found = store.experiment(experiment)
@@ -258,7 +261,7 @@ def _reserve(store: Store, experiment: Experiment, workers: int, archive: Archiv
     segment = plan.suggested(experiment.next)
     if segment is None:
         # Trials that need not run take no room in the window.
-        taken = _take(plan, experiment, BATCH if taken_over and taken_over.digest else missing)
+        taken = _take(plan, experiment, REUSED if taken_over and taken_over.digest else missing)
     else:
         suggested = suggestions.take(store, experiment, segment, plan, missing, workers, archive)
         if suggested is None:

@@ -101,7 +101,7 @@ def _lines(experiment: EarlierExperiment, spec: Spec) -> Iterator[tuple[str, str
     for trial in experiment.trials():
         result = _result(trial, needed, may_be_cut_short=may_be_cut_short)
         if result is not None:
-            held = held_to(result, spec.driver.complete(trial.params), spec.constraints)
+            held = held_to(result, spec.driver.complete(trial.params), spec.constraints) if spec.constraints else result
             trial_id = f"{experiment.record.id}/{trial.number}"
             where = [experiment.record.id, trial.number, trial.reused_from or trial_id]
             found = [trial.params, held.state, dict(held.metrics), held.reason]
