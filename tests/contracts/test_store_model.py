@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any, ClassVar
 
@@ -20,8 +21,9 @@ from hypothesis.stateful import (
 )
 
 from optml_queue.driver import Order
+from optml_queue.early_stopping import EarlyStopping
 from optml_queue.errors import InputError
-from optml_queue.store import Assignment, NewTrial, Store, Submission
+from optml_queue.store import Assignment, ExperimentState, NewTrial, RestoredTrial, Store, Submission
 from optml_queue.trial import TrialResult, TrialState, digest
 from tests.contracts import trial_model
 from tests.contracts.trial_model import (
@@ -42,8 +44,9 @@ from tests.valkey_server import ValkeyServer, valkey_server
 
 X = "life-abcde"
 TRIALS = 3
+MOST = 5  # trials, with those that it is extended by
 LONG_S = 1_000.0  # leases and back-offs end when a rule says so
-TRIAL = st.integers(0, TRIALS - 1)
+TRIAL = st.integers(0, MOST - 1)
 TOKEN = st.sampled_from(["ann", "bob", "cyd"])
 OFTEN = st.sampled_from([1, 1, 2])  # a call whose answer was lost is made again
 
@@ -53,21 +56,28 @@ class TrialsLife(RuleBasedStateMachine):
 
     store: ClassVar[Store]
 
-    @initialize(max_attempts=st.integers(1, 3))
-    def submit(self, max_attempts: int) -> None:
+    @initialize(max_attempts=st.integers(1, 3), stops=st.booleans())
+    def submit(self, max_attempts: int, stops: bool) -> None:
         self.store.client.flushall()
         self.model = StoreModel((TrialModel(),) * TRIALS, max_attempts)
         self.messages: list[tuple[int, int]] = []  # every message there ever was: number, generation
         self.winners: dict[int, float] = {}
-        self.curves: dict[int, dict[int, float]] = {n: {} for n in range(TRIALS)}
+        self.curves: dict[int, dict[int, float]] = {n: {} for n in range(MOST)}
+        self.rungs: dict[int, dict[int, float]] = {}
+        self.stops = stops
+        self.others = 0  # experiments that came and went
         self.values = count(1)
-        submission = Submission(
+        self.submission = Submission(
             name="life", spec="{}", end=TRIALS, metric="nmse", goal="minimize", resource_class="default",
             max_attempts=max_attempts, retry_on=trial_model.RETRIED,
+            early_stopping=EarlyStopping("asha", min_steps=1, reduction=2) if stops else None,
         )  # fmt: skip
-        assert self.store.create(X, submission)
-        trials = [NewTrial(n, point(n), n) for n in range(TRIALS)]
-        assert self.store.reserve(X, 0, TRIALS, trials, exhausted=True)
+        assert self.store.create(X, self.submission)
+        assert self.store.reserve(X, 0, TRIALS, [new(n) for n in range(TRIALS)], exhausted=True)
+
+    def trial(self, n: int) -> int:
+        """One of the trials that there are."""
+        return n % len(self.model.trials)
 
     # From the plan to the queue
 
@@ -80,6 +90,61 @@ class TrialsLife(RuleBasedStateMachine):
             assert all(publication.generation > generation for _, generation in self.messages)
             self.messages.append((publication.number, publication.generation))
             self.model = self.model.claim(publication.number, publication.generation)
+
+    @rule()
+    def another_joins(self) -> None:
+        """An experiment of the class, which publishes and goes."""
+        self.others += 1
+        other = f"other-{self.others}"
+        assert self.store.create(other, replace(self.submission, end=1))
+        assert self.store.reserve(other, 0, 1, [new(0)], exhausted=True)
+        self.store.client.hdel("optml:share:default", "recalled")  # as if the last time was long ago
+        if self.store.client.zscore("optml:sharing:default", X) is not None:
+            self.model = self.model.recall()
+        assert len(self.store.claim(self.store.experiment(other), workers=1)) == 1
+        self.store.remove(other)
+
+    @precondition(lambda self: len(self.model.trials) + self.model.planned < MOST)
+    @rule()
+    def extend(self) -> None:
+        accepted, self.model = self.model.extend(1)
+        longer = replace(self.submission, end=len(self.model.trials) + self.model.planned)
+        assert self.store.extend(self.store.experiment(X), longer) == accepted
+        if accepted:
+            self.submission = longer
+
+    @precondition(lambda self: self.model.planned)
+    @rule()
+    def reserve(self) -> None:
+        known = len(self.model.trials)
+        trials = [new(n) for n in range(known, known + self.model.planned)]
+        accepted, self.model = self.model.reserve()
+        found = self.store.experiment(X)
+        next_ = known + len(trials)
+        assert accepted == self.store.reserve(X, known, next_, trials, exhausted=True, extensions=found.extensions)
+
+    @rule(sure=st.sampled_from([False, False, True]), often=OFTEN)
+    def lose_the_store(self, sure: bool, often: int) -> None:
+        """All that is left is the archive, with every result, and no message."""
+        if not sure:
+            return
+        record, trials = self.store.experiment(X), list(self.store.stream(X))
+        attempts = {trial.number: self.store.attempts(X, trial.number) for trial in trials}
+        ended = [trial for trial in trials if trial.state not in LIVE]
+        waiting = [RestoredTrial(t.number, t.params, t.seed, t.attempts) for t in trials if t.state in LIVE]
+        self.store.client.flushall()
+        self.model = self.model.restore()
+        self.messages, self.rungs = [], {}
+        self.curves = {n: {} for n in range(MOST)}
+        for _ in range(often):  # another process does it, too
+            assert self.store.restore(record, self.submission)
+            assert self.store.restore_finished(X, ended)
+            assert self.store.restore_attempts(X, attempts)
+            assert self.store.restore_queued(X, waiting)
+        came_back = record if record.is_over else replace(record, state=ExperimentState.PAUSED, finished_at=None)
+        assert [self.store.restored(came_back, [t.number for t in ended]) for _ in range(often)] == [True, False][
+            :often
+        ]
 
     @rule()
     def recover(self) -> None:
@@ -108,15 +173,29 @@ class TrialsLife(RuleBasedStateMachine):
 
     @rule(n=TRIAL, token=TOKEN)
     def beat(self, n: int, token: str) -> None:
+        n = self.trial(n)
         expected, self.model = self.model.beat(n, token)
         assert self.store.beat(X, n, token, LONG_S) == expected
 
     @rule(n=TRIAL, token=TOKEN, step=st.integers(0, 2))
     def report(self, n: int, token: str, step: int) -> None:
+        n = self.trial(n)
         expected, value = self.model.report(n, token), float(next(self.values))
+        if expected == "ok" and self.stops and step not in self.curves[n] and self.is_outside_top(n, step, value):
+            expected, self.model = "stop", self.model.order(n, "stop")[1]
         assert self.store.report(X, n, token, step, value) == expected
         if expected != "abort":
             self.curves[n].setdefault(step, value)
+
+    def is_outside_top(self, n: int, step: int, value: float) -> bool:
+        """Whether a trial enters a rung (1, 2, 4 …) where the better half of those that did are better."""
+        if step < 1:
+            return False
+        rung = self.rungs.setdefault(1 << step.bit_length() - 1, {})
+        if n in rung:
+            return False
+        rung[n] = value
+        return len(rung) > 1 and sum(other < value for other in rung.values()) >= len(rung) // 2
 
     @rule(
         n=TRIAL,
@@ -129,6 +208,7 @@ class TrialsLife(RuleBasedStateMachine):
     )
     def release(self, n: int, token: str, end: tuple[str, bool], rests: bool, often: int) -> None:
         reason, failed = end
+        n = self.trial(n)
         for _ in range(often):
             expected, self.model = self.model.release(n, token, reason, failed=failed, rests=rests)
             delay_s = LONG_S if rests else 0.0
@@ -138,6 +218,7 @@ class TrialsLife(RuleBasedStateMachine):
         n=TRIAL, token=TOKEN, state=st.sampled_from(["complete", "complete", "diverged", "stopped_early"]), often=OFTEN
     )
     def finish(self, n: int, token: str, state: str, often: int) -> None:
+        n = self.trial(n)
         for _ in range(often):
             value = float(next(self.values))
             expected, self.model = self.model.finish(n, token, state)
@@ -155,11 +236,13 @@ class TrialsLife(RuleBasedStateMachine):
 
     @rule(n=TRIAL)
     def a_lease_ends(self, n: int) -> None:
+        n = self.trial(n)
         self.model = self.model.lease_ends(n)
         self.store.client.zadd("optml:leases", {f"{X}|{n}": 0}, xx=True)
 
     @rule(n=TRIAL)
     def a_back_off_ends(self, n: int) -> None:
+        n = self.trial(n)
         self.model = self.model.rest_ends(n)
         self.store.client.zadd(f"optml:x:{X}:due", {n: 0}, xx=True)
 
@@ -188,11 +271,13 @@ class TrialsLife(RuleBasedStateMachine):
 
     @rule(n=TRIAL, order=st.sampled_from([Order.CANCEL, Order.STOP, Order.RELEASE]))
     def order(self, n: int, order: Order) -> None:
+        n = self.trial(n)
         expected, self.model = self.model.order(n, order)
         assert self.store.order(X, n, order) == expected
 
     @rule(n=TRIAL, often=OFTEN)
     def retry(self, n: int, often: int) -> None:
+        n = self.trial(n)
         for _ in range(often):
             reopened, self.model = self.model.retry(n)
             if reopened < 0:
@@ -217,7 +302,7 @@ class TrialsLife(RuleBasedStateMachine):
         tally = Counter(trial.state for trial in self.model.trials)
         assert {state: number for state, number in found.counts.items() if number} == tally
         assert found.is_over == self.model.is_over
-        assert found.is_over or any(trial.is_live for trial in self.model.trials)
+        assert found.is_over or any(trial.is_live for trial in self.model.trials) or self.model.planned
         assert not found.is_over or found.state == STOPPED or not any(trial.is_live for trial in self.model.trials)
         assert (X in self.store.active()) == (not found.is_over)
 
@@ -236,7 +321,7 @@ class TrialsLife(RuleBasedStateMachine):
         assert set(client.zrange(f"{x}:published", 0, -1)) == those(lambda t: t.place == PUBLISHED)
         assert set(client.zrange(f"{x}:due", 0, -1)) == those(lambda t: t.place not in ("", FRESH, PUBLISHED))
         assert set(client.zrange(f"{x}:fresh", 0, -1)) >= those(lambda t: t.place == FRESH)
-        assert {n for n in map(str, range(TRIALS)) if client.exists(f"{x}:t:{n}")} == those(lambda t: t.is_live)
+        assert {n for n in map(str, range(MOST)) if client.exists(f"{x}:t:{n}")} == those(lambda t: t.is_live)
         assert set(client.hkeys(f"{x}:done:0")) == those(lambda t: not t.is_live)
         assert set(client.zrange(f"{x}:rank", 0, -1)) == in_state(COMPLETE)
         for state in ("diverged", "failed", "stopped_early", "cancelled"):
@@ -245,7 +330,7 @@ class TrialsLife(RuleBasedStateMachine):
     @invariant()
     def the_past_stands(self) -> None:
         log = Counter(map(int, self.store.client.lrange(f"optml:x:{X}:log", 0, -1)))
-        assert [log[n] for n in range(TRIALS)] == [trial.ended for trial in self.model.trials]
+        assert [log[n] for n in range(len(self.model.trials))] == [trial.ended for trial in self.model.trials]
         for n, trial in enumerate(self.model.trials):
             fruitless = self.store.attempts(X, n)
             assert len(fruitless) == trial.fruitless
@@ -257,6 +342,10 @@ class TrialsLife(RuleBasedStateMachine):
 
 def point(n: int) -> dict[str, Any]:
     return {"rate": 0.1 * n}
+
+
+def new(n: int) -> NewTrial:
+    return NewTrial(n, point(n), n)
 
 
 @pytest.fixture(scope="module")
