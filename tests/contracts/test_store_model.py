@@ -123,7 +123,7 @@ class TrialsLife(RuleBasedStateMachine):
         next_ = known + len(trials)
         assert accepted == self.store.reserve(X, known, next_, trials, exhausted=True, extensions=found.extensions)
 
-    @rule(sure=st.sampled_from([False, False, True]), often=OFTEN)
+    @rule(sure=st.booleans(), often=OFTEN)
     def lose_the_store(self, sure: bool, often: int) -> None:
         """All that is left is the archive, with every result, and no message."""
         if not sure:

@@ -97,6 +97,7 @@ def test_the_same_grid_again_runs_nothing(store: Store, archive: Archive) -> Non
     assert store.best(fourth)[0].metrics["nmse"] == min(trial.metrics["nmse"] for trial in ran[5:10])
     assert sorted(store.finishing(fourth)) == list(range(10))
     assert record.worker_s == 0
+    assert store.client.exists(f"optml:x:{fourth}:fresh", f"optml:x:{fourth}:t:0") == 0
 
 
 def test_a_curve_comes_along_and_counts_for_early_stopping(store: Store, archive: Archive) -> None:
