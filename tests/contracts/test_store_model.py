@@ -47,7 +47,8 @@ TRIALS = 3
 MOST = 5  # trials, with those that it is extended by
 LONG_S = 1_000.0  # leases and back-offs end when a rule says so
 TRIAL = st.integers(0, MOST - 1)
-TOKEN = st.sampled_from(["ann", "bob", "cyd"])
+WORKERS = ("ann", "bob", "cyd")
+TOKEN = st.sampled_from(["", "", *WORKERS])  # "": that of the attempt that runs, if any
 OFTEN = st.sampled_from([1, 1, 2])  # a call whose answer was lost is made again
 
 
@@ -78,6 +79,10 @@ class TrialsLife(RuleBasedStateMachine):
     def trial(self, n: int) -> int:
         """One of the trials that there are."""
         return n % len(self.model.trials)
+
+    def caller(self, n: int, token: str) -> str:
+        """Whose call of a trial it is."""
+        return token or self.model.trials[n].token or WORKERS[0]
 
     # From the plan to the queue
 
@@ -123,8 +128,8 @@ class TrialsLife(RuleBasedStateMachine):
         next_ = known + len(trials)
         assert accepted == self.store.reserve(X, known, next_, trials, exhausted=True, extensions=found.extensions)
 
-    @rule(sure=st.booleans(), often=OFTEN)
-    def lose_the_store(self, sure: bool, often: int) -> None:
+    @rule(sure=st.sampled_from([False, False, True]), often=OFTEN, resumes=st.booleans())
+    def lose_the_store(self, sure: bool, often: int, resumes: bool) -> None:
         """All that is left is the archive, with every result, and no message."""
         if not sure:
             return
@@ -142,9 +147,10 @@ class TrialsLife(RuleBasedStateMachine):
             assert self.store.restore_attempts(X, attempts)
             assert self.store.restore_queued(X, waiting)
         came_back = record if record.is_over else replace(record, state=ExperimentState.PAUSED, finished_at=None)
-        assert [self.store.restored(came_back, [t.number for t in ended]) for _ in range(often)] == [True, False][
-            :often
-        ]
+        log = [trial.number for trial in ended]
+        assert [self.store.restored(came_back, log) for _ in range(often)] == [True, False][:often]
+        if resumes:
+            self.resume()
 
     @rule()
     def recover(self) -> None:
@@ -159,7 +165,7 @@ class TrialsLife(RuleBasedStateMachine):
     # One attempt
 
     @precondition(lambda self: self.messages)
-    @rule(age=st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5, 8, 13]), token=TOKEN, often=OFTEN)
+    @rule(age=st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5, 8, 13]), token=st.sampled_from(WORKERS), often=OFTEN)
     def deliver(self, age: int, token: str, often: int) -> None:
         n, generation = self.messages[-1 - age % len(self.messages)]
         for _ in range(often):
@@ -171,15 +177,28 @@ class TrialsLife(RuleBasedStateMachine):
             else:
                 assert answer.why == expected
 
+    @rule(n=TRIAL, token=st.sampled_from(WORKERS), steps=st.integers(0, 2))
+    def work(self, n: int, token: str, steps: int) -> None:
+        """What is to happen, and seldom does by chance: a trial is published, begins, and reports."""
+        n = self.trial(n)
+        self.claim()
+        ages = [age for age, message in enumerate(reversed(self.messages)) if message[0] == n]
+        if ages:
+            self.deliver(ages[0], token, 1)
+        for step in range(1, steps + 1):
+            self.report(n, token, step)
+
     @rule(n=TRIAL, token=TOKEN)
     def beat(self, n: int, token: str) -> None:
         n = self.trial(n)
+        token = self.caller(n, token)
         expected, self.model = self.model.beat(n, token)
         assert self.store.beat(X, n, token, LONG_S) == expected
 
     @rule(n=TRIAL, token=TOKEN, step=st.integers(0, 2))
     def report(self, n: int, token: str, step: int) -> None:
         n = self.trial(n)
+        token = self.caller(n, token)
         expected, value = self.model.report(n, token), float(next(self.values))
         if expected == "ok" and self.stops and step not in self.curves[n] and self.is_outside_top(n, step, value):
             expected, self.model = "stop", self.model.order(n, "stop")[1]
@@ -209,6 +228,7 @@ class TrialsLife(RuleBasedStateMachine):
     def release(self, n: int, token: str, end: tuple[str, bool], rests: bool, often: int) -> None:
         reason, failed = end
         n = self.trial(n)
+        token = self.caller(n, token)
         for _ in range(often):
             expected, self.model = self.model.release(n, token, reason, failed=failed, rests=rests)
             delay_s = LONG_S if rests else 0.0
@@ -219,6 +239,7 @@ class TrialsLife(RuleBasedStateMachine):
     )
     def finish(self, n: int, token: str, state: str, often: int) -> None:
         n = self.trial(n)
+        token = self.caller(n, token)
         for _ in range(often):
             value = float(next(self.values))
             expected, self.model = self.model.finish(n, token, state)
@@ -365,6 +386,50 @@ def run_against(server: ValkeyServer, examples: int, steps: int) -> None:
 @pytest.mark.integration
 def test_a_real_server_does_what_the_model_says(server: ValkeyServer) -> None:
     run_against(server, examples=40, steps=40)
+
+
+@pytest.mark.integration
+def test_a_life_with_all_that_seldom_happens(server: ValkeyServer) -> None:
+    # By chance, these come together once in some thousand steps.
+    TrialsLife.store = Store.from_url(server.url)
+    life = TrialsLife()
+    life.submit(max_attempts=2, stops=True)
+
+    def then(verb: Callable[..., None], *arguments: object) -> None:
+        verb(*arguments)
+        life.the_server_holds_what_the_model_says()
+        life.nothing_is_in_two_places_or_in_none()
+        life.the_past_stands()
+
+    then(life.work, 0, "ann", 1)
+    then(life.work, 1, "bob", 1)  # worse in the first rung
+    assert life.model.told(1) == "stop"
+    then(life.release, 1, "bob", ("lost", True), False, 1)
+    then(life.work, 1, "cyd", 1)  # judged once: the order is for the next attempt, too
+    then(life.finish, 1, "cyd", "stopped_early", 1)
+    then(life.another_joins)
+    then(life.deliver, 0, "bob", 1)  # a message that was recalled is stale
+    assert life.model.trials[2].state == QUEUED
+    then(life.work, 2, "bob", 2)
+    then(life.release, 0, "ann", ("lost", True), True, 2)
+    then(life.extend)
+    then(life.lose_the_store, True, 2, True)
+    assert [trial.attempts for trial in life.model.trials] == [1, 2, 1]
+    then(life.work, 0, "ann", 2)
+    then(life.release, 0, "ann", ("lost", True), False, 1)  # its failures count anew
+    then(life.work, 0, "ann", 0)
+    then(life.finish, 0, "ann", COMPLETE, 1)
+    then(life.finish, 2, "", COMPLETE, 1)
+    assert life.model.state == RUNNING  # a point of the plan is left
+    then(life.reserve)
+    then(life.work, 3, "ann", 0)
+    then(life.finish, 3, "ann", "diverged", 1)
+    then(life.extend)
+    then(life.cancel, True)
+    then(life.lose_the_store, True, 1, True)
+    then(life.reserve)  # nothing comes of it
+    assert (life.model.state, life.model.planned) == ("cancelled", 1)
+    TrialsLife.store.close()
 
 
 @pytest.mark.soak
