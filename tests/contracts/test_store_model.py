@@ -408,7 +408,7 @@ def test_a_life_with_all_that_seldom_happens(server: ValkeyServer) -> None:
     then(life.work, 1, "cyd", 1)  # judged once: the order is for the next attempt, too
     then(life.finish, 1, "cyd", "stopped_early", 1)
     then(life.another_joins)
-    then(life.deliver, 0, "bob", 1)  # a message that was recalled is stale
+    then(life.deliver, 1, "bob", 1)  # a message that was recalled is stale
     assert life.model.trials[2].state == QUEUED
     then(life.work, 2, "bob", 2)
     then(life.release, 0, "ann", ("lost", True), True, 2)
