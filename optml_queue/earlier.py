@@ -10,7 +10,7 @@ from typing import Protocol
 from optml_queue.archive import Archive
 from optml_queue.errors import ArchiveError, NotFoundError
 from optml_queue.results import ArchiveSource
-from optml_queue.store import Experiment
+from optml_queue.store import Experiment, is_experiment_id
 from optml_queue.trial import Trial
 
 _READERS = 8  # records of an archive that are read at once
@@ -49,6 +49,8 @@ class Earlier:
 
     def find(self, name: str) -> EarlierExperiment:
         """The experiment of an id, or `latest`. Raises NotFoundError."""
+        if not is_experiment_id(name):
+            raise NotFoundError(f"{name[:100]!r} is no experiment's id; `optml ls` shows those there are")
         if self._store is None:
             return EarlierExperiment(self._archive.record(self._archive.resolve(name)), self._archive)
         try:

@@ -67,7 +67,7 @@ def listed(earlier: Earlier, spec: Spec, without: str, path: Path) -> Reuse:
         database.execute("CREATE TABLE results (key TEXT PRIMARY KEY, line TEXT NOT NULL) WITHOUT ROWID")
         left = RESULTS_MAX
         for found in earlier.all():
-            if left and found.record.id != without and _identity(found) == wanted:
+            if wanted and left and found.record.id != without and _identity(found) == wanted:
                 lines = islice(_lines(found, spec), left)
                 added = database.executemany("INSERT OR IGNORE INTO results VALUES (?, ?)", lines).rowcount
                 left -= added

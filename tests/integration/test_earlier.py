@@ -231,6 +231,7 @@ def test_submitting_again_joins_what_was_started_from_the_same(store: Store, arc
 def test_what_cannot_be_started_from_is_said(store: Store, archive: Archive) -> None:
     first = finished_grid(store, archive)
     for overrides, message in (
+        ([f"start_from={first}:log"], "start_from: .* is no experiment's id"),
         (["start_from=grind"], "start_from: .*there is no experiment 'grind'; did you mean"),
         (["start_from=latest", "metric=mse"], r"judged by nmse \(minimize, at: last\), this experiment by mse"),
         (["start_from=latest", "parameters.filter_size.min=8"],
