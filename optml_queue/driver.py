@@ -63,6 +63,7 @@ TRAILING_COLUMNS = (
     "finished_at",
     "wait_s",
     "run_s",
+    "reused_from",
 )
 DURATION = "duration_s"  # a metric that every trial has for the asking: seconds of the attempt that ended it
 RESULT_COLUMNS = (*LEADING_COLUMNS, *TRAILING_COLUMNS)

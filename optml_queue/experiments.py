@@ -6,17 +6,20 @@ dies in the middle leaves work for the next call, not damage.
 
 from __future__ import annotations
 
+import json
 import math
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from optml_queue import suggestions
+from optml_queue import reuse, suggestions
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
 from optml_queue.driver import Metric
+from optml_queue.earlier import Earlier
 from optml_queue.errors import InputError, NotFoundError, OptmlError
 from optml_queue.provenance import facts
 from optml_queue.restoration import Restoration, submission_of
@@ -25,6 +28,8 @@ from optml_queue.search import Plan, segments
 from optml_queue.spec import Algorithm, Code, Spec
 from optml_queue.spec.budget import NO_BUDGET
 from optml_queue.spec.extension import extended
+from optml_queue.spec.prior import Reuse
+from optml_queue.starting import keep_start, start_of
 from optml_queue.store import Experiment, ExperimentState, NewTrial, Publication, Store, Submission
 from optml_queue.trial import Params, TrialState
 
@@ -33,6 +38,8 @@ Publish = Callable[[Sequence[Publication]], None]
 ORDERED = 10_000  # numbers of a plan that is reserved whole when its trials' costs are known: 5 MB in the store
 COSTED_ROWS = 10_000  # costs are compared with each other, all for as many rows: data are not read for it
 BATCH = 1_000  # trials reserved, claimed or published in one go
+REUSED = 200  # trials reserved in one go when their results may be there: each ends in the same script
+TURN_S = 1.0  # after it, other experiments have their turn
 IDLE_S = 5.0  # a worker that polled empty for this long proves that the queue holds nothing for its class
 GRACE_S = 2.0  # a message this young is not taken for lost
 RANDOM_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"  # no letter that looks like another
@@ -59,17 +66,19 @@ def submit(
 
     Data that do not come with the package, those at s3:// too, are read once, so that what cannot be used is said now
     (DataError), and go to the archive under their digest. So does the user's own code, and the spec: the archive
-    alone is enough to read an experiment, and workers need no more. Data stay in `cache_dir`, if there is one.
+    alone is enough to read an experiment, and workers need no more. Data stay in `cache_dir`, if there is one. What it
+    takes over from earlier experiments is read now, too, and goes to the archive: they may be removed afterwards.
 
     The archive has the spec before the store has the experiment: one that runs can always be restored. When the
     store then fails, what lies in the archive is an experiment without trials, and submitting it again goes on.
     """
     id_ = experiment or new_id(spec.name)
     suggestions.require(spec)
-    spec = _with_files(archive, spec, cache_dir)
-    submission = submission_of(spec, facts(spec))
     stored = _known(store.experiment, id_) if experiment else None
     known = stored or (_known(ArchiveSource(archive).record, id_) if experiment else None)
+    spec = with_files(archive, spec, cache_dir)
+    spec = _with_earlier(store, archive, spec, id_, None if known is None else Spec.from_json(known.spec))
+    submission = submission_of(spec, facts(spec))
     if known is not None:
         _refuse_another(known, submission)
         if stored is not None and not stored.is_restoring:
@@ -94,16 +103,19 @@ def extend(store: Store, archive: Archive, experiment: str, spec: Spec, *, cache
     The experiment as it is then. Raises InputError for what an extension cannot change, and while the experiment is
     ending. Repeating the call changes nothing.
     """
-    spec = _with_files(archive, spec, cache_dir)
+    spec = with_files(archive, spec, cache_dir)
     while True:
         found = store.experiment(experiment)
         if found.is_restoring or (found.ending and not found.is_over):
             raise InputError(f"{experiment} is ending, and trials of it still run; extend it when it has ended")
         old = Spec.from_json(found.spec)
         longer = extended(old, spec, found.next)
-        if replace(longer, earlier=old.earlier, text=old.text) == old and longer.retry == old.retry:
+        same = replace(longer, earlier=old.earlier, text=old.text, reuse=_kept(old, longer))
+        if same == old and longer.retry == old.retry:
             return found
         _refuse_full(found, longer)
+        if longer.reuse is not None:  # anew: there may be more to take over by now
+            longer = replace(longer, reuse=reuse.keep_list(archive, Earlier(archive, store), longer, experiment))
         submission = submission_of(longer, found.facts)
         # The archive first, as in `submit`. Should the store refuse, what it has is written the next time.
         write_extension(archive, replace(found, spec=submission.spec, end=submission.end, exhausted=False))
@@ -123,10 +135,33 @@ def restore(store: Store, archive: Archive, experiment: str) -> Experiment:
     return store.experiment(experiment)
 
 
-def _with_files(archive: Archive, spec: Spec, cache_dir: Path | None) -> Spec:
+def with_files(archive: Archive, spec: Spec, cache_dir: Path | None) -> Spec:
     """The spec with its data and code in the archive, under their digests."""
     data = None if spec.data is None else bring(archive, spec.data, cache_dir)
     return replace(spec, data=data, code=_brought(archive, spec.code))
+
+
+def _with_earlier(store: Store, archive: Archive, spec: Spec, experiment: str, known: Spec | None) -> Spec:
+    """The spec with what it takes over from earlier experiments in the archive, under its digest.
+
+    `known` is the spec that the experiment has already, if it has one: what was found for that stands.
+    """
+    earlier = Earlier(archive, store)
+    start = spec.start_from
+    if known is not None and start is not None and known.start_from is not None and known.start_from.is_same(start):
+        spec = replace(spec, start_from=known.start_from)
+    elif start is not None:
+        found, points = start_of(earlier, spec)
+        spec = replace(spec, start_from=replace(found, digest=keep_start(archive, points)))
+    if spec.reuse is None:
+        return spec
+    kept = known and known.reuse
+    return replace(spec, reuse=kept or reuse.keep_list(archive, earlier, spec, experiment))
+
+
+def _kept(old: Spec, new: Spec) -> Reuse | None:
+    """What an extension that wishes the same has found already."""
+    return old.reuse if new.reuse is not None else None
 
 
 def _has_begun(archive: Archive, experiment: str) -> bool:
@@ -162,12 +197,20 @@ def _refuse_full(experiment: Experiment, spec: Spec) -> None:
         raise InputError(f"{message}; raise it to add some")
 
 
-def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str, float] | None = None) -> int:
+def advance(
+    store: Store,
+    publish: Publish,
+    experiment: str,
+    prices: Mapping[str, float] | None = None,
+    *,
+    archive: Archive | None = None,
+) -> int:
     """Bring an experiment as far as it goes now; how many trials were published.
 
     Reserves points (compare-and-set on the next number), claims what is due within the window and publishes it.
     An experiment that is ending has its queued trials cancelled instead. `prices` are those of an hour of a worker by
-    resource class; where an experiment with a limit of cost finds none, it is paused.
+    resource class; where an experiment with a limit of cost finds none, it is paused. `archive` is needed by those that
+    take something over from earlier experiments.
     """
     found = store.experiment(experiment)
     if found.budget != NO_BUDGET and found.state is ExperimentState.RUNNING and not found.ending:
@@ -182,8 +225,9 @@ def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str
     workers = store.live_workers(found.resource_class)
     _recover(store, found, workers)
     published = 0
-    while True:
-        moved = _reserve(store, found, workers)
+    turn_ends_at = time.monotonic() + TURN_S
+    while time.monotonic() < turn_ends_at:
+        moved = _reserve(store, found, workers, archive)
         if moved and is_ordered(found):
             found = store.experiment(experiment)
             continue  # all of them, before the first is claimed: the longest may be the last
@@ -196,6 +240,8 @@ def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str
         if not (claimed or moved) or is_full or published >= found.window:
             return published  # more is asked for when it runs low; short trials must not keep us from other experiments
         found = store.experiment(experiment)
+    store.want(experiment)  # thousands of results that were there already must not, either
+    return published
 
 
 def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states: Iterable[TrialState] = ()) -> int:
@@ -206,19 +252,20 @@ def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states:
     return store.retry(experiment, sorted(chosen))
 
 
-def _reserve(store: Store, experiment: Experiment, workers: int) -> bool:
+def _reserve(store: Store, experiment: Experiment, workers: int, archive: Archive | None) -> bool:
     """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on."""
     if experiment.exhausted:
         return False
     missing = BATCH if is_ordered(experiment) else _missing(experiment)
     if missing <= 0:
         return False
-    plan = plan_of(experiment.spec)
+    plan, taken_over = plan_of(experiment.spec), reuse_of(experiment.spec)
     segment = plan.suggested(experiment.next)
     if segment is None:
-        taken = _take(plan, experiment, missing)
+        # Trials that need not run take no room in the window.
+        taken = _take(plan, experiment, REUSED if taken_over and taken_over.digest else missing)
     else:
-        suggested = suggestions.take(store, experiment, segment, plan, missing, workers)
+        suggested = suggestions.take(store, experiment, segment, plan, missing, workers, archive)
         if suggested is None:
             return False
         taken = suggested
@@ -227,7 +274,7 @@ def _reserve(store: Store, experiment: Experiment, workers: int) -> bool:
         experiment.id,
         experiment.next,
         next_,
-        trials,
+        reuse.with_results(trials, taken_over, archive),
         exhausted=is_spent or next_ >= plan.end,
         extensions=experiment.extensions,
     )
@@ -288,6 +335,13 @@ def _brought(archive: Archive, code: Code) -> Code:
 def plan_of(resolved_spec: str) -> Plan:
     """The plan of a resolved spec (JSON); one is kept for each of the last experiments."""
     return segments(Spec.from_json(resolved_spec))
+
+
+@lru_cache(maxsize=64)
+def reuse_of(resolved_spec: str) -> Reuse | None:
+    """What a resolved spec (JSON) says of results that are taken over."""
+    fields = json.loads(resolved_spec).get("reuse")
+    return None if fields is None else Reuse.from_dict(fields)
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """Trials as tables for other programs: CSV, JSON lines, Parquet. All of them stream, in constant memory.
 
 A row is one trial: `number, seed, state`, each parameter under its own name, each metric under its own name,
-then `reason, error, attempts, worker, queued_at, started_at, finished_at, wait_s, run_s`. Times are UTC.
+then `reason, error, attempts, worker, queued_at, started_at, finished_at, wait_s, run_s, reused_from`. Times are UTC.
 """
 
 from __future__ import annotations

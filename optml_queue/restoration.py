@@ -38,6 +38,7 @@ class Restoration:
         self._id = experiment
         self._ended_at = array("d")
         self._numbers = array("q")
+        self._reused = 0
 
     def run(self) -> bool:
         """Bring it back. False when the store has it already. Raises NotFoundError and ArchiveError."""
@@ -54,6 +55,7 @@ class Restoration:
     def _noted(self, trial: Trial) -> Trial:
         self._ended_at.append(trial.finished_at or 0.0)
         self._numbers.append(trial.number)
+        self._reused += bool(trial.reused_from)
         return trial
 
     def _attempts(self) -> bool:
@@ -75,7 +77,8 @@ class Restoration:
                 return False
         created = counted.count + self._suggested(plan)
         used_up = record.max_trials is not None and created >= record.max_trials
-        restored = replace(record, next=next_, created=created, exhausted=next_ >= plan.end or used_up)
+        is_spent = next_ >= plan.end or used_up
+        restored = replace(record, next=next_, created=created, exhausted=is_spent, reused=self._reused)
         return self._store.restored(_as_it_stands(restored, is_whole=is_whole), self._log())
 
     def _unfinished(self, planned: Iterable[PlannedTrial]) -> Iterator[RestoredTrial]:

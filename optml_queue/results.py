@@ -286,7 +286,7 @@ class ArchiveSource:
 
     def experiments(self) -> list[Experiment]:
         """All experiments, the newest first."""
-        found = [self.experiment(each) for each in self._ids()]
+        found = [self.experiment(each) for each in self.ids()]
         return sorted(found, key=lambda record: (record.created_at, record.id), reverse=True)
 
     def experiment(self, experiment: str) -> Experiment:
@@ -316,7 +316,7 @@ class ArchiveSource:
 
     def folders(self) -> list[str]:
         """The names of what may be experiments: `has` tells."""
-        return [name for name in self.archive.children() if name not in ("data", "programs")]
+        return [name for name in self.archive.children() if name not in ("data", "programs", "earlier")]
 
     def log_length(self, experiment: str) -> int:
         """How many entries of the log of finished trials the archive knows of."""
@@ -335,7 +335,7 @@ class ArchiveSource:
 
     def resolve(self, text: str) -> str:
         """The id meant by `text`: an id, or `latest`. Raises NotFoundError, naming the ids that are near."""
-        ids = self._ids()
+        ids = self.ids()
         if text in ids:
             return text
         if text == "latest" and ids:
@@ -407,7 +407,8 @@ class ArchiveSource:
         """None: nobody works for an archive."""
         return []
 
-    def _ids(self) -> list[str]:
+    def ids(self) -> list[str]:
+        """The ids of all experiments, in alphabetical order."""
         return [each for each in self.folders() if self.has(each)]
 
     def _record(self, experiment: str) -> Experiment:

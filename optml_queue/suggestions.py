@@ -10,10 +10,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+from optml_queue.archive import Archive
+from optml_queue.archive.earlier import opened
+from optml_queue.errors import ArchiveError
 from optml_queue.search import Plan, Segment
 from optml_queue.search.adaptive import AdaptiveSearcher, Task, searcher
 from optml_queue.search.adaptive import require as require_packages
 from optml_queue.search.history import History, Suggestion, history_of
+from optml_queue.search.start import NO_START, Start, read_start
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, NewTrial, Store
 from optml_queue.trial import REOPENABLE_STATES, TERMINAL_STATES, Trial, TrialState
@@ -25,16 +29,25 @@ _KEPT = 32  # experiments
 Taken = tuple[list[NewTrial], int, bool]
 
 
-def take(store: Store, experiment: Experiment, segment: Segment, plan: Plan, room: int, workers: int) -> Taken | None:
+def take(
+    store: Store,
+    experiment: Experiment,
+    segment: Segment,
+    plan: Plan,
+    room: int,
+    workers: int,
+    archive: Archive | None = None,
+) -> Taken | None:
     """Suggest points for an experiment's next trials, as many as keep `workers` from waiting; None when enough wait.
 
-    `segment` is that of the experiment's next number; `room` is how many trials may be reserved at most. Two processes
-    may do it at once: the store takes the trials of one. Raises InputError when a package is missing.
+    `segment` is that of the experiment's next number; `room` is how many trials may be reserved at most; `archive` has
+    what the searcher starts from, if anything. Two processes may do it at once: the store takes the trials of one.
+    Raises InputError when a package is missing, ArchiveError and UnreachableError.
     """
     room = min(room, ahead(workers) - experiment.counts[TrialState.QUEUED])
     if room <= 0:
         return None
-    trials, next_, is_spent = _next_trials(store, _memory(experiment), experiment, plan, segment, room)
+    trials, next_, is_spent = _next_trials(store, _memory(experiment, archive), experiment, plan, segment, room)
     left = None if experiment.max_trials is None else experiment.max_trials - experiment.created
     if left is not None and len(trials) >= left:
         trials, is_spent = trials[:left], True
@@ -78,7 +91,7 @@ def _next_trials(
     history = memory.history(store, experiment, plan)
     suggested = memory.searcher(segment.method).suggest(history, numbers)
     trials = [
-        NewTrial(number + i, suggestion.params, seed, origin=_origin(segment.method, history, suggestion))
+        NewTrial(number + i, suggestion.params, seed, origin=memory.origin(segment.method, history, suggestion))
         for number, suggestion in zip(numbers, suggested, strict=False)
         for i, seed in enumerate(seeds)
     ]
@@ -86,16 +99,12 @@ def _next_trials(
     return trials, next_, len(suggested) < len(numbers)
 
 
-def _origin(method: str, history: History, suggestion: Suggestion) -> dict[str, Any]:
-    parents = {"parents": list(suggestion.parents)} if suggestion.parents else {}
-    return {"method": method, "seen": history.seen, **parents}
-
-
 class Memory:
     """What a process remembers of one experiment: trials that change no more, and searchers with their caches."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: Spec, start: Start = NO_START) -> None:
         self._spec = spec
+        self._start = start
         self._ended: dict[int, Trial] = {}
         self._searchers: dict[str, AdaptiveSearcher] = {}
 
@@ -118,20 +127,42 @@ class Memory:
         trials = [*self._ended.values(), *found]
         first_of = dict(plan.firsts(trial.number for trial in trials))
         self._ended |= {trial.number: trial for trial in found if trial.state in _LASTING}
-        return history_of(trials, log, self._spec.metric, first_of)
+        return self._start.before(history_of(trials, log, self._spec.metric, first_of))
+
+    def origin(self, method: str, history: History, suggestion: Suggestion) -> dict[str, Any]:
+        """Where the point of a trial comes from, as in Trial."""
+        parents = [number for number in suggestion.parents if number >= 0]
+        ancestors = [self._start.ancestor(number) for number in suggestion.parents if number < 0]
+        return {
+            "method": method,
+            "seen": history.seen,
+            **({"parents": parents} if parents else {}),
+            **({"ancestors": ancestors} if ancestors else {}),
+        }
 
 
 _LASTING = TERMINAL_STATES - REOPENABLE_STATES
 _memories: OrderedDict[tuple[str, float, str], Memory] = OrderedDict()
 
 
-def _memory(experiment: Experiment) -> Memory:
+def _memory(experiment: Experiment, archive: Archive | None) -> Memory:
     """What is remembered of an experiment, or a new memory."""
     key = (experiment.id, experiment.created_at, experiment.spec)
     memory = _memories.pop(key, None)
     if memory is None or not memory.is_of(experiment):
-        memory = Memory(Spec.from_json(experiment.spec))
+        spec = Spec.from_json(experiment.spec)
+        memory = Memory(spec, _start(archive, spec))
     _memories[key] = memory
     while len(_memories) > _KEPT:
         _memories.popitem(last=False)
     return memory
+
+
+def _start(archive: Archive | None, spec: Spec) -> Start:
+    """What the spec's searcher is told first. Raises ArchiveError, UnreachableError."""
+    if spec.start_from is None:
+        return NO_START
+    if archive is None:
+        raise ArchiveError("what the search starts from lies in the archive, and there is none at hand")
+    with opened(archive, spec.start_from.digest) as lines:
+        return read_start(lines)

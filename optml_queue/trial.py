@@ -32,6 +32,8 @@ class TrialState(StrEnum):
 
 INFEASIBLE = "infeasible"  # how the reason of a complete trial that breaks a constraint begins; prelude.lua has it too
 
+REUSED_FROM = "reused_from"  # in the origin of a trial whose result is an earlier one's: which, as in `lms-k3f9a/17`
+
 LIVE_STATES = frozenset({TrialState.QUEUED, TrialState.RUNNING})
 TERMINAL_STATES = frozenset(TrialState) - LIVE_STATES
 REOPENABLE_STATES = frozenset({TrialState.FAILED, TrialState.CANCELLED})
@@ -90,7 +92,9 @@ class Trial:
     """A trial as people read it. `attempts` counts the executions begun so far.
 
     `origin` says where its point comes from, when a searcher learned from others: `method`, `seen` (how many had
-    ended when it was suggested), and `parents` (their numbers), if it has any.
+    ended when it was suggested), `parents` (their numbers) and `ancestors` (trials of the
+    experiments that it was started from), if it has any. With `reused_from`, its result is that
+    of a trial of an earlier experiment.
     """
 
     number: int
@@ -116,6 +120,11 @@ class Trial:
     def parents(self) -> list[int]:
         """The numbers of the trials whose points its own descends from: the first trials of those points."""
         return list(self.origin.get("parents", ()))
+
+    @property
+    def reused_from(self) -> str:
+        """The trial of an earlier experiment that its result was taken from, as in `lms-k3f9a/17`; "" when it ran."""
+        return str(self.origin.get(REUSED_FROM, ""))
 
     @property
     def wait_s(self) -> float | None:

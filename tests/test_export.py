@@ -47,13 +47,14 @@ def test_a_row_has_the_promised_columns_in_order() -> None:
     lines = out.getvalue().decode().splitlines()
     assert lines[0] == (
         "number,seed,state,taps,rate,sizes,name,fast,nmse,mse,"
-        "reason,error,attempts,worker,queued_at,started_at,finished_at,wait_s,run_s"
+        "reason,error,attempts,worker,queued_at,started_at,finished_at,wait_s,run_s,reused_from"
     )
     assert lines[1] == (
         '3,7,complete,5,1e-06,"[32,64]","a,b",true,0.30000000000000004,12.0,,,1,host/1,'
-        "2023-11-14T22:13:20.123Z,2023-11-14T22:13:21.123Z,2023-11-14T22:13:23.623Z,1.0,2.5"
+        "2023-11-14T22:13:20.123Z,2023-11-14T22:13:21.123Z,2023-11-14T22:13:23.623Z,1.0,2.5,"
     )
-    assert lines[2] == "4,0,queued,,0.5,,,,,,,,0,,,,,,"
+    assert lines[2] == "4,0,queued,,0.5,,,,,,,,0,,,,,,,"
+    assert table(replace(BARE, origin={"reused_from": "lms-k3f9a/17"}))[0]["reused_from"] == "lms-k3f9a/17"
 
 
 def test_columns_asked_for_are_there_without_any_trial() -> None:

@@ -4,6 +4,7 @@ A document is bytes under a key such as `lms-7f3a/results.csv`. Directories and 
 
     data/<sha256>                                  data sets, by their content
     programs/<sha256>                              users' programs and the files of commands, packed, by their content
+    earlier/<sha256>                               what experiments took over from earlier ones, by its content
     <experiment>/spec.yaml                         the spec, every default filled in
     <experiment>/experiment.json                   the experiment as it was submitted
     <experiment>/parts/<first>-<last>-<digest>.jsonl    finished trials while it runs, in order of finishing

@@ -41,6 +41,7 @@ class Outcome:
             "experiment": self.experiment.id,
             "state": self.experiment.state,
             "counts": dict(self.experiment.counts),
+            "reused": self.experiment.reused,
             "best": self.best.document(self.experiment.metric) if self.best else None,
             "archive": self.archive,
             "duration_s": self.duration_s,
@@ -58,10 +59,10 @@ STATE_WORDS = {
 }
 
 
-def census(counts: Mapping[TrialState, int]) -> str:
-    """`11 complete, 5 diverged`; states without trials are left out."""
+def census(counts: Mapping[TrialState, int], reused: int = 0) -> str:
+    """`11 complete, 5 diverged (10 reused)`; states without trials are left out."""
     parts = [f"{units.count(counts[state])} {word}" for state, word in STATE_WORDS.items() if counts.get(state)]
-    return ", ".join(parts) or "no trials"
+    return (", ".join(parts) or "no trials") + (f" ({units.count(reused)} reused)" if reused else "")
 
 
 def troubles(failed: Trial | None, diverged: Trial | None, counts: Mapping[TrialState, int]) -> list[str]:

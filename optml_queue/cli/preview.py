@@ -6,9 +6,11 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optml_queue.cli import units
+from optml_queue.cli.forecast import NOTHING, Forecast, forecast
 from optml_queue.cli.workers import cores
 from optml_queue.trial import Params
 
@@ -71,6 +73,7 @@ class Preview:
     first: Sequence[Planned]
     last: Sequence[Planned]
     estimate: Estimate | None
+    prior: Forecast = NOTHING
 
     def document(self) -> dict[str, Any]:
         """The preview as JSON."""
@@ -87,6 +90,7 @@ class Preview:
             "first": [asdict(planned) for planned in self.first],
             "last": [asdict(planned) for planned in self.last],
             "estimate": asdict(self.estimate) if self.estimate else None,
+            **self.prior.document(),
         }
 
     def size(self) -> str:
@@ -103,19 +107,19 @@ class Preview:
         )
 
 
-def show_preview(spec: Spec, workers: int | None, *, as_json: bool) -> None:
+def show_preview(spec: Spec, workers: int | None, *, as_json: bool, results: Path | None = None) -> None:
     """Write the preview of a spec to stdout. Starts nothing."""
     from optml_queue.cli.terminal import show, show_json, stdout_width
 
-    preview = preview_of(spec, workers)
+    preview = preview_of(spec, workers, forecast(spec, results))
     if as_json:
         show_json(preview.document())
     else:
         show(*drawing(preview, stdout_width()))
 
 
-def preview_of(spec: Spec, workers: int | None) -> Preview:
-    """Plan the spec and measure its first trial."""
+def preview_of(spec: Spec, workers: int | None, prior: Forecast = NOTHING) -> Preview:
+    """Plan the spec and measure its first trial. What is taken over takes no time."""
     from optml_queue.search import segments
 
     plan = segments(spec)
@@ -123,7 +127,9 @@ def preview_of(spec: Spec, workers: int | None) -> Preview:
     first = [Planned(*trial) for trial in plan.first(FIRST_TRIALS)]
     last = [Planned(*trial) for trial in plan.last(LAST_TRIALS)]
     last = [planned for planned in last if planned not in first]
-    return Preview(spec, trials, exact, first, last, estimate(spec, plan, trials, first, workers or cores()))
+    to_run = trials - (prior.trials or 0)
+    measured = estimate(spec, plan, to_run, first, workers or cores()) if to_run > 0 else None
+    return Preview(spec, trials, exact, first, last, measured, prior)
 
 
 def estimate(spec: Spec, plan: Plan, trials: int, first: Sequence[Planned], workers: int) -> Estimate | None:
@@ -219,6 +225,8 @@ def drawing(preview: Preview, width: int = 80) -> list[RenderableType]:
     ]
     if preview.trials > len(rows):
         lines.append(Text(f"the first {len(preview.first)} and the last {len(preview.last)} trials", style="dim"))
+    if prior := preview.prior.lines():
+        lines += ["", *map(Text, prior)]
     if preview.estimate:
         lines += ["", Text(str(preview.estimate))]
     return lines

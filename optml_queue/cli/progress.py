@@ -77,6 +77,7 @@ class Snapshot:
     durations_s: Sequence[float] = ()
     best: Trial | None = None
     failure: Trial | None = None
+    reused: int = 0
     elapsed_s: float = 0.0
     pausing: bool = False
     stopping: bool = False
@@ -172,7 +173,7 @@ class Follower:
         record = self.store.experiment(self.experiment)
         self._read_finished(record)
         now = self._clock()
-        self._pace.note(now, record.terminal)
+        self._pace.note(now, record.terminal - record.reused)  # those took no time
         return Snapshot(
             experiment=record.id,
             state=record.state,
@@ -184,6 +185,7 @@ class Follower:
             durations_s=tuple(self._durations_s),
             best=self.best,
             failure=self.failure,
+            reused=record.reused,
             elapsed_s=now - self._began_at,
             pausing=self.pausing,
             stopping=record.ending == "stopped",
@@ -244,6 +246,8 @@ def activity(snapshot: Snapshot) -> str:
         for state, word in ((TrialState.STOPPED_EARLY, "stopped early"), (TrialState.CANCELLED, "cancelled"))
         if _of(snapshot, state)
     ]
+    if snapshot.reused:
+        parts.append(f"{units.count(snapshot.reused)} reused")
     if snapshot.per_second is not None and not snapshot.pausing:
         parts.append(units.rate(snapshot.per_second))
     parts.append(_outlook(snapshot))

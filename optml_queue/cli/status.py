@@ -41,6 +41,7 @@ class Status:
         now = time.time()
         best = ranked(source, experiment, 1)
         last = source.finished(experiment.id, max(0, experiment.finished - RECENT), experiment.finished)
+        last = [trial for trial in last if not trial.reused_from]  # those took no time
         failed, diverged = examples(source, experiment)
         workers = [w for w in source.workers() if w.resource_class == experiment.resource_class]
         return cls(
@@ -84,7 +85,7 @@ class Status:
         rows = [
             ("experiment", x.id),
             ("state", f"{self._course()}{reason}"),
-            ("trials", f"{self._tally()}: {census(x.counts)}"),
+            ("trials", f"{self._tally()}: {census(x.counts, x.reused)}"),
             ("speed", self._speed()),
             ("best", self._best()),
             *[("trouble", line) for line in troubles(self.failed, self.diverged, x.counts)],
@@ -142,6 +143,7 @@ def experiment_document(experiment: Experiment) -> dict[str, Any]:
         "state": experiment.state,
         "reason": experiment.reason,
         "counts": dict(experiment.counts),
+        "reused": experiment.reused,
         "total": experiment.total,
         "metric": experiment.metric,
         "goal": experiment.goal,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from optml_queue.cli import options
+from optml_queue.cli import options, units
 from optml_queue.errors import InputError, SpecError
 
 if TYPE_CHECKING:
@@ -68,13 +68,15 @@ def submit(
     if dry_run:
         from optml_queue.cli.preview import show_preview
 
-        show_preview(loaded, workers, as_json=as_json)
+        show_preview(loaded, workers, as_json=as_json, results=results)
         return
     from optml_queue.cli.connection import check_cluster, steering
 
     check_cluster(results)
     with steering(results, workers=workers) as connection:
         id_ = create(connection, loaded, experiment)
+        if not quiet and (loaded.start_from or loaded.reuse):
+            tell_taken_over(connection, id_)
         if detach:
             leave(connection, id_, as_json=as_json)
             return
@@ -142,6 +144,27 @@ def create(connection: Connection, spec: Spec, experiment: str | None) -> str:
         say(f"The store did not know {id_}; it is back from the archive")
     store.resume(id_)
     return id_
+
+
+def tell_taken_over(connection: Connection, experiment: str) -> None:
+    """Say what the experiment takes over from earlier ones, if anything."""
+    from optml_queue.cli.terminal import say
+    from optml_queue.spec import Spec
+
+    for line in taken_over(Spec.from_json(connection.store.spec(experiment))):
+        say(line)
+
+
+def taken_over(spec: Spec) -> list[str]:
+    """What an experiment takes over from earlier ones, in words."""
+    from optml_queue.starting import source_line
+
+    lines = [f"Starts from {source_line(source)}" for source in spec.start_from.sources] if spec.start_from else []
+    if spec.reuse is not None:
+        results = units.counted(spec.reuse.results, "result")
+        of = f" of {units.counted(spec.reuse.experiments, 'earlier experiment')}" if spec.reuse.results else ""
+        lines.append(f"May reuse {results}{of} with the same code and data")
+    return lines
 
 
 def leave(connection: Connection, experiment: str, *, as_json: bool) -> None:

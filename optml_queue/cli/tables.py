@@ -186,9 +186,14 @@ def leaderboard(standings: Sequence[Standing], metric: str, width: int = 80) -> 
         Column(metric, [metric_cell(s, metric) for s in standings], right=True),
         Column("duration", [units.duration(t.run_s) for t in trials], right=True),
         Column("attempts", [str(t.attempts) for t in trials], right=True),
-        Column("worker", [t.worker or units.NOTHING for t in trials], cut=True),
+        Column("worker", [whence(t) for t in trials], cut=True),
     ]
     return fitted(before, [t.params for t in trials], after, width)
+
+
+def whence(trial: Trial) -> str:
+    """The worker that ran a trial, or the earlier trial that its result is from."""
+    return f"reused from {trial.reused_from}" if trial.reused_from else trial.worker or units.NOTHING
 
 
 def seeds_cell(standing: Standing) -> str:
@@ -223,7 +228,7 @@ def trial_table(trials: Sequence[Trial], metric: str, width: int = 80) -> Table:
         Column(metric, [units.number(t.metrics.get(metric)) for t in trials], right=True),
         Column("duration", [units.duration(t.run_s) for t in trials], right=True),
         Column("attempts", [str(t.attempts) for t in trials], right=True),
-        Column("worker", [t.worker or units.NOTHING for t in trials], cut=True),
+        Column("worker", [whence(t) for t in trials], cut=True),
     ]
     return fitted(before, [t.params for t in trials], after, width)
 

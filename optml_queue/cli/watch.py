@@ -99,7 +99,7 @@ def show_leaderboard(source: Source, experiment: Experiment, limit: int = LEADER
     if experiment.terminal > sum(standing.of for standing in standings):
         best = f"optml best {experiment.id} --top 100, " if experiment.counts[TrialState.COMPLETE] > limit else ""
         show(f"… more: {best}optml trials {experiment.id}")
-    show("", census(experiment.counts), *troubles(*examples(source, experiment), experiment.counts))
+    show("", census(experiment.counts, experiment.reused), *troubles(*examples(source, experiment), experiment.counts))
 
 
 def _archived(connection: Connection, record: Experiment, manner: Manner) -> Experiment:

@@ -33,7 +33,7 @@ class Evolution:
 
     def suggest(self, history: History, numbers: Sequence[int]) -> list[Suggestion]:
         """A point for each of the numbers; fewer when every point of the space was tried."""
-        tried = {encode(ask.params) for ask in history.asks}
+        tried = {encode(ask.params) for ask in history.asks if ask.number >= 0}
         population = self._population(history)
         suggested: list[Suggestion] = []
         for number in numbers:

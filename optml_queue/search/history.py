@@ -90,12 +90,17 @@ def _ask(first: int, trials: Sequence[Trial]) -> Ask:
 
 
 def _tell(first: int, position: int, trials: Sequence[Trial], metric: str) -> Tell:
+    return Tell(first, position, *outcome(trials, metric))
+
+
+def outcome(trials: Sequence[Trial], metric: str) -> tuple[TrialState, float | None]:
+    """State and value (see Tell) of a point whose trials have ended."""
     states = {trial.state for trial in trials}
     values = [trial.metrics.get(metric, math.nan) for trial in trials if trial.state in _MEASURED]
     finite = [value for value in values if math.isfinite(value)]
     if TrialState.DIVERGED in states:
-        return Tell(first, position, TrialState.DIVERGED)
+        return TrialState.DIVERGED, None
     if not finite:
-        return Tell(first, position, TrialState.FAILED)
+        return TrialState.FAILED, None
     state = TrialState.STOPPED_EARLY if TrialState.STOPPED_EARLY in states else TrialState.COMPLETE
-    return Tell(first, position, state, fmean(finite))
+    return state, fmean(finite)

@@ -101,12 +101,13 @@ class _Replay:
     def _note(self, ask: Ask, place: int) -> None:
         self._asks.append(ask)
         self._place[ask.number] = place
-        self._points.add(encode(ask.params))
+        if ask.number >= 0:  # what an earlier experiment tried may be tried again
+            self._points.add(encode(ask.params))
 
     def _ask_again(self, ask: Ask) -> None:
         """Let the study have a point of the history, with the state that the sampler keeps with it."""
         if ask.method != self._task.method or ask.method not in _WITH_STATE:
-            self._note(ask, self._add(ask.params))
+            self._note(ask, self._add(ask.params, is_earlier=ask.number < 0))
             return
         point, place = self._sampled(ask.number)
         if point != ask.params:
@@ -128,10 +129,15 @@ class _Replay:
             self._study.tell(trial, state=OptunaState.FAIL)
         return None, -1
 
-    def _add(self, params: Params) -> int:
-        """Let the study have a running trial; its number there. Of a point outside the space, what fits."""
+    def _add(self, params: Params, *, is_earlier: bool = False) -> int:
+        """Let the study have a running trial; its number there. Of a point outside the space, what fits.
+
+        Those of earlier experiments are the first generation of NSGA-II, which takes its parents by that mark alone.
+        """
         inner, distributions = inward(params, self._task.space)
-        self._study.add_trial(create_trial(state=OptunaState.RUNNING, params=inner, distributions=distributions))
+        marks = {NSGAIISampler._get_generation_key(): 0} if is_earlier and self._task.method == "nsga2" else None
+        trial = create_trial(state=OptunaState.RUNNING, params=inner, distributions=distributions, system_attrs=marks)
+        self._study.add_trial(trial)
         return len(self._study.get_trials(deepcopy=False)) - 1
 
     def _tell(self, tell: Tell) -> None:

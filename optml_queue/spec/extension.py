@@ -20,7 +20,7 @@ def extended(old: Spec, new: Spec, next_number: int) -> Spec:
     """
     for key, message in _differences(old, new):
         raise InputError(f"{key}: {message}; an extension cannot change it, submit another experiment")
-    new = replace(new, code=old.code, data=old.data)
+    new = replace(new, code=old.code, data=old.data, start_from=old.start_from)
     if replace(new.search, max_trials=old.max_trials) == old.search:
         return replace(new, earlier=old.earlier)
     ended = replace(old.search, until=next_number)
@@ -48,8 +48,16 @@ def _differences(old: Spec, new: Spec) -> Iterator[tuple[str, str]]:
     for name in (*names, *others):
         if (name in names) != (name in others):
             yield f"parameters.{name}", "all trials have it" if name in names else "the trials so far do not have it"
+    if not _is_same_start(old, new):
+        yield "start_from", f"is {_shown(was.get('start_from'))}, not {_shown(is_.get('start_from'))}"
     if new.earlier and new.earlier != old.earlier:
         yield "earlier", "tells of other trials than there are"
+
+
+def _is_same_start(old: Spec, new: Spec) -> bool:
+    if old.start_from is None or new.start_from is None:
+        return old.start_from is new.start_from
+    return old.start_from.is_same(new.start_from)
 
 
 def _trained(spec: Spec) -> dict[str, Any]:

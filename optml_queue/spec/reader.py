@@ -19,6 +19,7 @@ from optml_queue.spec.ending_section import EndingSection
 from optml_queue.spec.method_section import check_method, read_method
 from optml_queue.spec.metrics_section import put_first_metric, read_constraints, read_other_metrics
 from optml_queue.spec.override import override
+from optml_queue.spec.prior_section import read_reuse, read_start_from
 from optml_queue.spec.program import Program
 from optml_queue.spec.search import Search, Stage
 from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
@@ -34,6 +35,7 @@ _KEYS = (
     "name", "algorithm", "program", "requirements", "command", "files", "method", "seed", "metric", "parameters",
     "data", "exclude", "points", "seeds", "max_trials", "max_parallel", "max_failed", "timeout", "retry",
     "resources", "priority", "earlier", "metrics", "constraints", "early_stopping", "target", "budget", "batch",
+    "start_from", "reuse",
 )  # fmt: skip
 _SEARCH_KEYS = ("method", "seed", "parameters", "exclude", "points", "seeds", "max_trials", "until")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -136,6 +138,7 @@ class _Reader:
             advice = "leave one of them out: early stopping is for trials that take their time"
             root.problem("batch", "cannot be combined with early_stopping", advice)
         timeout_s, retry, resource_class = self._timeout_s(), self._retry(), self._resource_class()
+        start_from, reuse = read_start_from(root, search), read_reuse(root, self._code)
         if self._report.problems or search is None or self._code is None:
             return None
         return Spec(
@@ -165,6 +168,8 @@ class _Reader:
             early_stopping=early_stopping,
             target=None if target is None else float(target),
             budget=budget,
+            start_from=start_from,
+            reuse=reuse,
             text=text,
         )
 

@@ -17,6 +17,7 @@ from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.spec.code import Code, code_from_dict
 from optml_queue.spec.command import Command
 from optml_queue.spec.document import dump
+from optml_queue.spec.prior import Reuse, StartFrom
 from optml_queue.spec.search import Search, Stage, method_keys
 from optml_queue.trial import Params, Reason, encode
 
@@ -60,8 +61,8 @@ class Spec:
     `points` are tried first. A point holds the parameters that the spec names; the driver adds its defaults.
     None means without limit; `data` are None where the code needs none. `earlier` are the searches that this one
     extends, the first one first. `other_metrics` are weighed against `metric`, by which alone trials are ranked and
-    stopped; `constraints` are over metrics and parameters of complete trials. `text` is the YAML as typed, with what
-    `--set` changed.
+    stopped; `constraints` are over metrics and parameters of complete trials. `start_from` and `reuse` say what is
+    taken over from earlier experiments. `text` is the YAML as typed, with what `--set` changed.
     """
 
     name: str
@@ -90,6 +91,8 @@ class Spec:
     target: float | None = None
     budget: Budget = NO_BUDGET
     stages: tuple[Stage, ...] = ()
+    start_from: StartFrom | None = None
+    reuse: Reuse | None = None
     text: str = field(default="", compare=False, repr=False)
 
     @cached_property
@@ -105,10 +108,12 @@ class Spec:
     def to_dict(self) -> dict[str, Any]:
         """The spec with the keys of its YAML, every default filled in; limits that are not set are left out."""
         data = {} if self.data is None else {"data": _data_keys(self.data)}
-        return {"name": self.name, **self.code.keys(), **data, **self._settings()}
+        start = {"start_from": list(self.start_from.experiments)} if self.start_from else {}
+        reuse = {"reuse": True} if self.reuse else {}
+        return {"name": self.name, **self.code.keys(), **data, **self._settings(), **start, **reuse}
 
     def _settings(self) -> dict[str, Any]:
-        """All but name, code and data."""
+        """All but name, code, data and what comes from earlier experiments."""
         limits = {
             "max_trials": self.max_trials,
             "max_parallel": self.max_parallel,
@@ -162,9 +167,9 @@ class Spec:
     def to_json(self) -> str:
         """The spec as the store keeps it: floats keep every bit, the digests of data and code come along."""
         data = None if self.data is None else self.data.to_dict()
-        return encode(
-            {"name": self.name, "code": self.code.to_dict(), "data": data, **self._settings(), "text": self.text}
-        )
+        prior = {key: each.to_dict() for key, each in (("start_from", self.start_from), ("reuse", self.reuse)) if each}
+        known = {"name": self.name, "code": self.code.to_dict(), "data": data}
+        return encode({**known, **self._settings(), **prior, "text": self.text})
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Spec:
@@ -200,6 +205,8 @@ class Spec:
             target=fields.get("target"),
             budget=Budget.from_dict(fields.get("budget", {})),
             earlier=tuple(Search.from_dict(each) for each in fields.get("earlier", ())),
+            start_from=StartFrom.from_dict(fields["start_from"]) if "start_from" in fields else None,
+            reuse=Reuse.from_dict(fields["reuse"]) if "reuse" in fields else None,
             text=fields["text"],
         )
 

@@ -43,6 +43,8 @@ SPEC: Mapping[str, str] = {
     "max_failures": _RETRY,
     "retries": _RETRY,
     "time_budget_s": "the time of an experiment is limited by budget: {wall: 2h}, that of one attempt by timeout",
+    **dict.fromkeys(("warm_start", "warm_start_from", "resume_from"), "earlier results are start_from: EXPERIMENT"),
+    **dict.fromkeys(("cache", "use_cache", "skip_duplicates", "load_if_exists"), "to take results over, reuse: true"),
     "points_to_evaluate": "points to try first are points",
     "entity": "leave it out: an experiment goes by its name alone",
     "project": "leave it out: an experiment goes by its name alone",

@@ -10,6 +10,7 @@ from optml_queue.store.records import (
     Publication,
     Ran,
     RestoredTrial,
+    ReusedResult,
     WorkerInfo,
 )
 from optml_queue.store.store import Store, is_experiment_id
@@ -25,6 +26,7 @@ __all__ = [
     "Publication",
     "Ran",
     "RestoredTrial",
+    "ReusedResult",
     "Store",
     "Submission",
     "WorkerInfo",

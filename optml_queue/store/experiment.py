@@ -98,8 +98,9 @@ class Experiment:
     `counts` has every trial state. `window` bounds how many trials wait in the queue. `finished` is the
     length of the log of finished trials, `archived` how much of it lies in parts, `consolidated` the length
     that the final files cover (-1: none). `extensions` is how often its plan was extended. `worker_s` is the time of
-    all attempts that ended. `events` counts what was out of the ordinary, under the names that the scripts give it.
-    `is_restoring`: it is coming back from the archive, and not all of it is there.
+    all attempts that ended, `reused` how many trials have the result of an earlier one. `events` counts what was out of
+    the ordinary, under the names that the scripts give it. `is_restoring`: it is coming back from the archive, and not
+    all of it is there.
     """
 
     id: str
@@ -132,6 +133,7 @@ class Experiment:
     consolidated: int = -1
     extensions: int = 0
     worker_s: float = 0.0
+    reused: int = 0
     events: Mapping[str, int] = field(default_factory=dict)
     is_restoring: bool = False
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -224,6 +226,7 @@ class Experiment:
             consolidated=int(record.get("consolidated", -1)),
             extensions=int(record.get("extensions", 0)),
             worker_s=int(record.get("worker_ms", 0)) / 1000,
+            reused=int(record.get("reused", 0)),
             events={name[2:]: int(record[name]) for name in record if name.startswith("e:")},
             is_restoring="restoring" in record,
             facts=json.loads(record.get("facts", "{}")),

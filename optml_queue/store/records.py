@@ -16,14 +16,28 @@ Carried = tuple[tuple[int, int], ...]  # number and generation of trials that sh
 
 
 @dataclass(frozen=True, slots=True)
+class ReusedResult:
+    """What a trial of an earlier experiment came to. `ran` is the one that ran: itself, or that it was taken from."""
+
+    experiment: str
+    number: int
+    ran: str
+    result: TrialResult
+
+
+@dataclass(frozen=True, slots=True)
 class NewTrial:
-    """A trial about to be reserved. Of those that wait, the one with the greatest `cost` is published first."""
+    """A trial about to be reserved. Of those that wait, the one with the greatest `cost` is published first.
+
+    One with a `reused` result ends as it is reserved.
+    """
 
     number: int
     params: Params
     seed: int
     cost: float | None = None
     origin: Mapping[str, Any] = field(default_factory=dict)  # as in Trial
+    reused: ReusedResult | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ from optml_queue.store.records import (
     live_trial,
 )
 from optml_queue.store.scripts import source
-from optml_queue.trial import REOPENABLE_STATES, Attempt, Trial, TrialResult, TrialState, digest, encode
+from optml_queue.trial import REOPENABLE_STATES, REUSED_FROM, Attempt, Trial, TrialResult, TrialState, digest, encode
 
 logger = logging.getLogger(__name__)
 
@@ -398,7 +398,7 @@ class Store:
         """End the restoring. False when another did.
 
         `log` has the numbers of the finished trials in the order of finishing. Of `record` hold the state with its
-        reason and end, and the place in the plan.
+        reason and end, the place in the plan, and how many results were reused.
         """
         key = f"{_x(record.id)}:log:{secrets.token_hex(8)}"
         for batch in _batches(log, SLICE):
@@ -410,6 +410,7 @@ class Store:
             "created": record.created,
             "exhausted": int(record.exhausted),
             "extensions": record.extensions,
+            "reused": record.reused,
         }
         if record.finished_at is not None:
             fields["finished_at"] = int(record.finished_at * 1000)
@@ -431,13 +432,21 @@ class Store:
     ) -> bool:
         """Bring the trials between two numbers of the plan into being. False when another was first.
 
-        `extensions` says which plan they come from: how often it had been extended.
+        `extensions` says which plan they come from: how often it had been extended. Trials with a reused result end at
+        once, in their order, with the curve of the earlier trial where the store has it still; those of an experiment
+        that ends by one of them are left to `drain`.
         """
-        args: list[str | float] = [expected_next, next_, int(exhausted), extensions]
+        reused = [(trial, trial.reused) for trial in trials if trial.reused is not None]
+        args: list[str | float] = [expected_next, next_, int(exhausted), extensions, len(reused)]
+        for trial, earlier in reused:
+            origin = {**trial.origin, REUSED_FROM: earlier.ran}
+            result = earlier.result
+            args += [trial.number, result.state, encode(dict(result.metrics)), encode(result.reason), encode(origin)]
+            args += [f"{_x(earlier.experiment)}:curve:{earlier.number}"]
         for trial in trials:
             cost = "" if trial.cost is None else repr(trial.cost)
-            origin = encode(trial.origin) if trial.origin else ""
-            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed, cost, origin]
+            origin_text = encode(trial.origin) if trial.origin else ""
+            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed, cost, origin_text]
         return bool(self._run("reserve", _x(experiment), *args))
 
     def claim(self, experiment: Experiment, workers: int, most: int = SLICE) -> list[Publication]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import signal
 import time
+from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from optml_queue.archive import Archive, open_archive
 from optml_queue.errors import NotFoundError, OptmlError, UnreachableError
 from optml_queue.experiments import advance
 from optml_queue.publish import Publisher
@@ -37,7 +39,8 @@ class Control:
         self._store = app.store
         self._publisher = Publisher(app)
         self._prices = app.settings.prices_per_hour
-        self._archivist = Archivist(app.store, app.settings.archive)
+        self._archive_url = app.settings.archive
+        self._archivist = Archivist(app.store, self._archive_url)
         self._note = app.loop_note
         self._dead_letters = DeadLetters(app.store, app.settings.broker) if app.settings.broker.is_sqs else None
         self._is_stopping = False
@@ -108,7 +111,7 @@ class Control:
 
     def _advance(self, experiment: str) -> None:
         try:
-            advance(self._store, self._publisher.publish, experiment, self._prices)
+            advance(self._store, self._publisher.publish, experiment, self._prices, archive=self._archive)
         except UnreachableError:
             raise
         except NotFoundError:
@@ -119,6 +122,10 @@ class Control:
             # One experiment's fault must not stop the others.
             logger.exception("%s cannot be advanced", experiment)
         self._archivist.watch([experiment])
+
+    @cached_property
+    def _archive(self) -> Archive:
+        return open_archive(self._archive_url)
 
     def _note_turn(self) -> None:
         self._note.turn(

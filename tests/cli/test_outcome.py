@@ -60,6 +60,7 @@ def test_the_document_has_what_scripts_ask_for() -> None:
             "stopped_early": 0,
             "cancelled": 0,
         },
+        "reused": 0,
         "best": {
             "number": 0,
             "params": {"learning_rate": 0.5, "filter_size": 5},
@@ -79,6 +80,7 @@ def test_without_a_complete_trial_best_is_null() -> None:
 def test_the_census_leaves_out_what_there_is_none_of() -> None:
     counts = dict.fromkeys(TrialState, 0) | {TrialState.COMPLETE: 1_100, TrialState.STOPPED_EARLY: 2}
     assert census(counts) == "1,100 complete, 2 stopped early"
+    assert census(counts, reused=1_000) == "1,100 complete, 2 stopped early (1,000 reused)"
     assert census(dict.fromkeys(TrialState, 0)) == "no trials"
 
 

@@ -10,13 +10,21 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from optml_queue.archive import open_archive
+from optml_queue.cli import preview
+from optml_queue.cli.forecast import forecast
 from optml_queue.cli.main import submit_app
 from optml_queue.cli.preview import Estimate, Planned, Preview, axis_text, drawing, estimate, preview_of
 from optml_queue.cli.tables import rendered
 from optml_queue.driver import ActiveTrial, load_driver
+from optml_queue.provenance import facts
+from optml_queue.restoration import submission_of
+from optml_queue.results import write_opening
 from optml_queue.search import segments
 from optml_queue.space import Axis, Choices, Geometric, Interval, Linear, Lists
 from optml_queue.spec import Spec, parse_spec
+from optml_queue.store import Experiment
+from optml_queue.trial import Trial, TrialState
 
 GRID = """
 name: grid
@@ -169,3 +177,34 @@ def test_an_id_is_a_plain_name(id_: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(submit_app, [str(path), "--dry-run", "--id", id_])
     assert result.exit_code == 2
     assert "--id" in result.stderr
+
+
+def test_a_dry_run_tells_what_earlier_experiments_have_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    archive = open_archive("optml-results")
+    earlier = replace(Experiment.opened("grid-k3f9a", submission_of(spec(), facts(spec()))), created_at=1.0)
+    write_opening(archive, earlier)
+    trials = [Trial(n, TrialState.COMPLETE, params, seed, {"nmse": 1.0}) for n, params, seed in segments(spec())][:7]
+    lines = "".join(f"{trial.to_json()}\n" for trial in trials)
+    archive.put("grid-k3f9a/parts/0000000000-0000000006-00.jsonl", lines.encode())
+
+    def told(text: str, *overrides: str) -> str:
+        arguments = ["-", "--dry-run", *(word for each in overrides for word in ("--set", each))]
+        return CliRunner().invoke(submit_app, arguments, input=text).stdout
+
+    monkeypatch.setattr(preview, "MEASURE_AGAIN_S", 0.0)
+    shown = told(GRID, "reuse=true", "parameters.filter_size.max=5")
+    assert "reuses the results of 5 trials, of 7 results of 1 earlier experiment with the same code and data" in shown
+    assert "measured" not in told(GRID, "reuse=true", "max_trials=7")  # nothing is left to be run
+    assert "reuses nothing: no earlier experiment" in told(GRID, "reuse=true", "data.name=channel")
+    tpe = "name: t\nalgorithm: lms\nmethod: tpe\nmax_trials: 9\nparameters: {learning_rate: {min: 1e-6, max: 1e-2}}\n"
+    shown = told(tpe, "start_from=latest", "parameters.filter_size.values=[3, 4]", "reuse=true")
+    assert "starts from grid-k3f9a: 2 of 7 trials are used" in shown
+    document = forecast(parse_spec(tpe, "t.yaml", tmp_path, ["start_from=latest", "reuse=true"]), None).document()
+    reasons = {"have another learning_rate than is searched": 2, "have filter_size, which is not searched": 4}
+    assert document == {
+        "start_from": [{"experiment": "grid-k3f9a", "used": 1, "trials": 7, "unused": reasons}],
+        "reuse": {"results": 7, "experiments": 1, "trials": None},
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["optml-results"]
+    assert {path.name for path in (tmp_path / "optml-results").iterdir()} == {"grid-k3f9a"}

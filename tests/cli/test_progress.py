@@ -113,6 +113,8 @@ def test_a_range_is_told_where_the_end_is_uncertain() -> None:
 def test_rare_states_show_only_when_there_are_some() -> None:
     assert "cancelled" not in activity(snapshot())
     assert "3 cancelled" in activity(snapshot(counts={TrialState.CANCELLED: 3}))
+    assert "reused" not in activity(snapshot())
+    assert "7 reused" in activity(snapshot(reused=7))
 
 
 def test_pausing_tells_what_the_next_interrupt_does() -> None:

@@ -54,6 +54,11 @@ def test_nothing_is_cut_in_a_pipe() -> None:
     assert long in text
 
 
+def test_a_reused_result_says_whose_it_is() -> None:
+    reused = trial(1, worker="", attempts=0, started_at=None, origin={"reused_from": "lms-k3f9a/17"})
+    assert "reused from lms-k3f9a/17" in rendered(trial_table([reused], "nmse", 200), 200)
+
+
 def test_several_seeds_show_mean_and_spread() -> None:
     standings = [Standing(trial(1), 1, 0.0892, 0.0012, n=3, of=3), Standing(trial(4), 2, 0.0931, 0.002, n=2, of=3)]
     text = rendered(leaderboard(standings, "nmse", 200), 200)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from optml_queue.driver import Goal
 from optml_queue.expression import parse
-from optml_queue.search.adaptive import Task, derived_seed, searcher
-from optml_queue.search.evolution import mutation
+from optml_queue.search.adaptive import Task, derived_seed, searcher, untried
+from optml_queue.search.evolution import POPULATION, mutation
 from optml_queue.search.history import Ask, History, Suggestion, Tell
+from optml_queue.search.start import EarlierPoint, Start, read_start
 from optml_queue.space import Axis, Choices, Geometric, Interval, Linear, Lists, Space
 from optml_queue.trial import Params, TrialState, encode
 
@@ -245,3 +246,69 @@ def searched_without_failures(task: Task, trials: int, cost: Callable[[Params], 
         asks.append(Ask(number, point, number, task.method))
         tells.append(Tell(number, number, TrialState.COMPLETE, cost(point)))
     return History(tuple(asks), tuple(tells), trials)
+
+
+def start(space: Space, trials: int) -> Start:
+    """Results of another experiment over a space, from the worst to the best."""
+    drawn = [untried(space, set(), 99, number) for number in range(trials)]
+    points = [
+        EarlierPoint("lms-k3f9a", number, point, TrialState.COMPLETE, cost(point))
+        for number, point in enumerate(drawn)
+        if point is not None
+    ]
+    return Start(tuple(sorted(points, key=lambda point: -(point.value or 0.0))))
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_search_begins_with_what_an_earlier_one_found(method: str) -> None:
+    task, known = Task(method, NUMBERS, Goal.MINIMIZE, 5), start(NUMBERS, 60)
+    asks: list[Ask] = []
+    tells: list[Tell] = []
+    learner = searcher(task)
+    for number in range(4):
+        history = known.before(History(tuple(asks), tuple(tells), len(tells)))
+        asks.append(Ask(number, learner.suggest(history, [number])[0].params, len(tells), method))
+        tells.append(Tell(number, number, TrialState.COMPLETE, cost(asks[-1].params)))
+    assert all(NUMBERS.contains(ask.params) for ask in asks)
+    assert asks[-1].params == searcher(task).suggest(history, [3])[0].params  # as in any other process
+    assert asks[0].params != searcher(task).suggest(History(), [0])[0].params
+    # It does not begin at random again.
+    assert min(tell.value or 0.0 for tell in tells) < sorted(tell.value or 0.0 for tell in known.tells)[15]
+
+
+@pytest.mark.parametrize("method", ["tpe", "evolution"])
+def test_what_an_earlier_experiment_tried_may_be_tried_again(method: str) -> None:
+    space = Space((Choices("kind", ("a", "b")), Linear("depth", 1, 3, step=1)))
+    every = [point for index in range(6) if (point := space.point(index)) is not None]
+    known = Start(tuple(EarlierPoint("a", n, point, TrialState.COMPLETE, float(n)) for n, point in enumerate(every)))
+    learner = searcher(Task(method, space, Goal.MINIMIZE, 4))
+    asks: list[Ask] = []
+    while found := learner.suggest(known.before(History(tuple(asks), (), 0)), [len(asks)]):
+        asks.append(Ask(len(asks), found[0].params, 0, method))
+    assert len(asks) == 6 == len({encode(ask.params) for ask in asks})
+
+
+def test_a_child_of_an_earlier_experiments_point_names_it() -> None:
+    known = start(NUMBERS, 40)
+    history = known.before(History())
+    found = searcher(Task("evolution", NUMBERS, Goal.MINIMIZE, 5)).suggest(history, [0])[0]
+    (parent,) = found.parents
+    assert parent < 0
+    assert known.ancestor(parent) == f"lms-k3f9a/{known.points[parent].number}"
+    # The first population are the best.
+    assert (known.points[parent].value or 0.0) <= sorted(point.value or 0.0 for point in known.points)[POPULATION]
+
+
+def test_nsga2_takes_its_first_parents_from_an_earlier_experiment() -> None:
+    # Of 60 equal points but for their figures, every gene of a child is a parent's unless it mutates.
+    point: Params = {"rate": 0.001, "width": 7, "decay": 0.3}
+    known = Start(tuple(EarlierPoint("a", n, point, TrialState.COMPLETE, float(n)) for n in range(60)))
+    task = Task("nsga2", NUMBERS, Goal.MINIMIZE, 5)
+    found = searcher(task).suggest(known.before(History()), range(12))
+    inherited = [each.params[name] == value for each in found for name, value in point.items() if name != "rate"]
+    assert sum(inherited) > len(inherited) // 2
+
+
+def test_the_start_is_kept_as_lines() -> None:
+    known = Start((*start(NUMBERS, 3).points, EarlierPoint("b", 7, {"kind": [1, "a"]}, TrialState.DIVERGED)))
+    assert read_start(f"{point.to_json()}\n".encode() for point in known.points) == known

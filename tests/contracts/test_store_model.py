@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from typing import Any, ClassVar
 
@@ -20,8 +21,9 @@ from hypothesis.stateful import (
 )
 
 from optml_queue.driver import Order
+from optml_queue.early_stopping import EarlyStopping
 from optml_queue.errors import InputError
-from optml_queue.store import Assignment, NewTrial, Store, Submission
+from optml_queue.store import Assignment, ExperimentState, NewTrial, RestoredTrial, Store, Submission
 from optml_queue.trial import TrialResult, TrialState, digest
 from tests.contracts import trial_model
 from tests.contracts.trial_model import (
@@ -42,9 +44,11 @@ from tests.valkey_server import ValkeyServer, valkey_server
 
 X = "life-abcde"
 TRIALS = 3
+MOST = 5  # trials, with those that it is extended by
 LONG_S = 1_000.0  # leases and back-offs end when a rule says so
-TRIAL = st.integers(0, TRIALS - 1)
-TOKEN = st.sampled_from(["ann", "bob", "cyd"])
+TRIAL = st.integers(0, MOST - 1)
+WORKERS = ("ann", "bob", "cyd")
+TOKEN = st.sampled_from(["", "", *WORKERS])  # "": that of the attempt that runs, if any
 OFTEN = st.sampled_from([1, 1, 2])  # a call whose answer was lost is made again
 
 
@@ -53,21 +57,32 @@ class TrialsLife(RuleBasedStateMachine):
 
     store: ClassVar[Store]
 
-    @initialize(max_attempts=st.integers(1, 3))
-    def submit(self, max_attempts: int) -> None:
+    @initialize(max_attempts=st.integers(1, 3), stops=st.booleans())
+    def submit(self, max_attempts: int, stops: bool) -> None:
         self.store.client.flushall()
         self.model = StoreModel((TrialModel(),) * TRIALS, max_attempts)
         self.messages: list[tuple[int, int]] = []  # every message there ever was: number, generation
         self.winners: dict[int, float] = {}
-        self.curves: dict[int, dict[int, float]] = {n: {} for n in range(TRIALS)}
+        self.curves: dict[int, dict[int, float]] = {n: {} for n in range(MOST)}
+        self.rungs: dict[int, dict[int, float]] = {}
+        self.stops = stops
+        self.others = 0  # experiments that came and went
         self.values = count(1)
-        submission = Submission(
+        self.submission = Submission(
             name="life", spec="{}", end=TRIALS, metric="nmse", goal="minimize", resource_class="default",
             max_attempts=max_attempts, retry_on=trial_model.RETRIED,
+            early_stopping=EarlyStopping("asha", min_steps=1, reduction=2) if stops else None,
         )  # fmt: skip
-        assert self.store.create(X, submission)
-        trials = [NewTrial(n, point(n), n) for n in range(TRIALS)]
-        assert self.store.reserve(X, 0, TRIALS, trials, exhausted=True)
+        assert self.store.create(X, self.submission)
+        assert self.store.reserve(X, 0, TRIALS, [new(n) for n in range(TRIALS)], exhausted=True)
+
+    def trial(self, n: int) -> int:
+        """One of the trials that there are."""
+        return n % len(self.model.trials)
+
+    def caller(self, n: int, token: str) -> str:
+        """Whose call of a trial it is."""
+        return token or self.model.trials[n].token or WORKERS[0]
 
     # From the plan to the queue
 
@@ -82,6 +97,62 @@ class TrialsLife(RuleBasedStateMachine):
             self.model = self.model.claim(publication.number, publication.generation)
 
     @rule()
+    def another_joins(self) -> None:
+        """An experiment of the class, which publishes and goes."""
+        self.others += 1
+        other = f"other-{self.others}"
+        assert self.store.create(other, replace(self.submission, end=1))
+        assert self.store.reserve(other, 0, 1, [new(0)], exhausted=True)
+        self.store.client.hdel("optml:share:default", "recalled")  # as if the last time was long ago
+        if self.store.client.zscore("optml:sharing:default", X) is not None:
+            self.model = self.model.recall()
+        assert len(self.store.claim(self.store.experiment(other), workers=1)) == 1
+        self.store.remove(other)
+
+    @precondition(lambda self: len(self.model.trials) + self.model.planned < MOST)
+    @rule()
+    def extend(self) -> None:
+        accepted, self.model = self.model.extend(1)
+        longer = replace(self.submission, end=len(self.model.trials) + self.model.planned)
+        assert self.store.extend(self.store.experiment(X), longer) == accepted
+        if accepted:
+            self.submission = longer
+
+    @precondition(lambda self: self.model.planned)
+    @rule()
+    def reserve(self) -> None:
+        known = len(self.model.trials)
+        trials = [new(n) for n in range(known, known + self.model.planned)]
+        accepted, self.model = self.model.reserve()
+        found = self.store.experiment(X)
+        next_ = known + len(trials)
+        assert accepted == self.store.reserve(X, known, next_, trials, exhausted=True, extensions=found.extensions)
+
+    @rule(sure=st.sampled_from([False, False, True]), often=OFTEN, resumes=st.booleans())
+    def lose_the_store(self, sure: bool, often: int, resumes: bool) -> None:
+        """All that is left is the archive, with every result, and no message."""
+        if not sure:
+            return
+        record, trials = self.store.experiment(X), list(self.store.stream(X))
+        attempts = {trial.number: self.store.attempts(X, trial.number) for trial in trials}
+        ended = [trial for trial in trials if trial.state not in LIVE]
+        waiting = [RestoredTrial(t.number, t.params, t.seed, t.attempts) for t in trials if t.state in LIVE]
+        self.store.client.flushall()
+        self.model = self.model.restore()
+        self.messages, self.rungs = [], {}
+        self.curves = {n: {} for n in range(MOST)}
+        for _ in range(often):  # another process does it, too
+            assert self.store.restore(record, self.submission)
+            assert self.store.restore_finished(X, ended)
+            assert self.store.restore_attempts(X, attempts)
+            assert self.store.restore_queued(X, waiting)
+        came_back = record if record.is_over else replace(record, state=ExperimentState.PAUSED, finished_at=None)
+        log = [trial.number for trial in ended]
+        assert [self.store.restored(came_back, log) for _ in range(often)] == [True, False][:often]
+        if resumes:
+            self.resume()
+
+    @rule()
     def recover(self) -> None:
         found, self.model = self.model.recover()
         assert self.store.recover(self.store.experiment(X), most=100, workers=1, idle=True, grace_s=0) == found
@@ -94,7 +165,7 @@ class TrialsLife(RuleBasedStateMachine):
     # One attempt
 
     @precondition(lambda self: self.messages)
-    @rule(age=st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5, 8, 13]), token=TOKEN, often=OFTEN)
+    @rule(age=st.sampled_from([0, 0, 0, 1, 1, 2, 3, 5, 8, 13]), token=st.sampled_from(WORKERS), often=OFTEN)
     def deliver(self, age: int, token: str, often: int) -> None:
         n, generation = self.messages[-1 - age % len(self.messages)]
         for _ in range(often):
@@ -106,17 +177,44 @@ class TrialsLife(RuleBasedStateMachine):
             else:
                 assert answer.why == expected
 
+    @rule(n=TRIAL, token=st.sampled_from(WORKERS), steps=st.integers(0, 2))
+    def work(self, n: int, token: str, steps: int) -> None:
+        """What is to happen, and seldom does by chance: a trial is published, begins, and reports."""
+        n = self.trial(n)
+        self.claim()
+        ages = [age for age, message in enumerate(reversed(self.messages)) if message[0] == n]
+        if ages:
+            self.deliver(ages[0], token, 1)
+        for step in range(1, steps + 1):
+            self.report(n, token, step)
+
     @rule(n=TRIAL, token=TOKEN)
     def beat(self, n: int, token: str) -> None:
+        n = self.trial(n)
+        token = self.caller(n, token)
         expected, self.model = self.model.beat(n, token)
         assert self.store.beat(X, n, token, LONG_S) == expected
 
     @rule(n=TRIAL, token=TOKEN, step=st.integers(0, 2))
     def report(self, n: int, token: str, step: int) -> None:
+        n = self.trial(n)
+        token = self.caller(n, token)
         expected, value = self.model.report(n, token), float(next(self.values))
+        if expected == "ok" and self.stops and step not in self.curves[n] and self.is_outside_top(n, step, value):
+            expected, self.model = "stop", self.model.order(n, "stop")[1]
         assert self.store.report(X, n, token, step, value) == expected
         if expected != "abort":
             self.curves[n].setdefault(step, value)
+
+    def is_outside_top(self, n: int, step: int, value: float) -> bool:
+        """Whether a trial enters a rung (1, 2, 4 …) where the better half of those that did are better."""
+        if step < 1:
+            return False
+        rung = self.rungs.setdefault(1 << step.bit_length() - 1, {})
+        if n in rung:
+            return False
+        rung[n] = value
+        return len(rung) > 1 and sum(other < value for other in rung.values()) >= len(rung) // 2
 
     @rule(
         n=TRIAL,
@@ -129,6 +227,8 @@ class TrialsLife(RuleBasedStateMachine):
     )
     def release(self, n: int, token: str, end: tuple[str, bool], rests: bool, often: int) -> None:
         reason, failed = end
+        n = self.trial(n)
+        token = self.caller(n, token)
         for _ in range(often):
             expected, self.model = self.model.release(n, token, reason, failed=failed, rests=rests)
             delay_s = LONG_S if rests else 0.0
@@ -138,6 +238,8 @@ class TrialsLife(RuleBasedStateMachine):
         n=TRIAL, token=TOKEN, state=st.sampled_from(["complete", "complete", "diverged", "stopped_early"]), often=OFTEN
     )
     def finish(self, n: int, token: str, state: str, often: int) -> None:
+        n = self.trial(n)
+        token = self.caller(n, token)
         for _ in range(often):
             value = float(next(self.values))
             expected, self.model = self.model.finish(n, token, state)
@@ -155,11 +257,13 @@ class TrialsLife(RuleBasedStateMachine):
 
     @rule(n=TRIAL)
     def a_lease_ends(self, n: int) -> None:
+        n = self.trial(n)
         self.model = self.model.lease_ends(n)
         self.store.client.zadd("optml:leases", {f"{X}|{n}": 0}, xx=True)
 
     @rule(n=TRIAL)
     def a_back_off_ends(self, n: int) -> None:
+        n = self.trial(n)
         self.model = self.model.rest_ends(n)
         self.store.client.zadd(f"optml:x:{X}:due", {n: 0}, xx=True)
 
@@ -188,11 +292,13 @@ class TrialsLife(RuleBasedStateMachine):
 
     @rule(n=TRIAL, order=st.sampled_from([Order.CANCEL, Order.STOP, Order.RELEASE]))
     def order(self, n: int, order: Order) -> None:
+        n = self.trial(n)
         expected, self.model = self.model.order(n, order)
         assert self.store.order(X, n, order) == expected
 
     @rule(n=TRIAL, often=OFTEN)
     def retry(self, n: int, often: int) -> None:
+        n = self.trial(n)
         for _ in range(often):
             reopened, self.model = self.model.retry(n)
             if reopened < 0:
@@ -217,7 +323,7 @@ class TrialsLife(RuleBasedStateMachine):
         tally = Counter(trial.state for trial in self.model.trials)
         assert {state: number for state, number in found.counts.items() if number} == tally
         assert found.is_over == self.model.is_over
-        assert found.is_over or any(trial.is_live for trial in self.model.trials)
+        assert found.is_over or any(trial.is_live for trial in self.model.trials) or self.model.planned
         assert not found.is_over or found.state == STOPPED or not any(trial.is_live for trial in self.model.trials)
         assert (X in self.store.active()) == (not found.is_over)
 
@@ -236,7 +342,7 @@ class TrialsLife(RuleBasedStateMachine):
         assert set(client.zrange(f"{x}:published", 0, -1)) == those(lambda t: t.place == PUBLISHED)
         assert set(client.zrange(f"{x}:due", 0, -1)) == those(lambda t: t.place not in ("", FRESH, PUBLISHED))
         assert set(client.zrange(f"{x}:fresh", 0, -1)) >= those(lambda t: t.place == FRESH)
-        assert {n for n in map(str, range(TRIALS)) if client.exists(f"{x}:t:{n}")} == those(lambda t: t.is_live)
+        assert {n for n in map(str, range(MOST)) if client.exists(f"{x}:t:{n}")} == those(lambda t: t.is_live)
         assert set(client.hkeys(f"{x}:done:0")) == those(lambda t: not t.is_live)
         assert set(client.zrange(f"{x}:rank", 0, -1)) == in_state(COMPLETE)
         for state in ("diverged", "failed", "stopped_early", "cancelled"):
@@ -245,7 +351,7 @@ class TrialsLife(RuleBasedStateMachine):
     @invariant()
     def the_past_stands(self) -> None:
         log = Counter(map(int, self.store.client.lrange(f"optml:x:{X}:log", 0, -1)))
-        assert [log[n] for n in range(TRIALS)] == [trial.ended for trial in self.model.trials]
+        assert [log[n] for n in range(len(self.model.trials))] == [trial.ended for trial in self.model.trials]
         for n, trial in enumerate(self.model.trials):
             fruitless = self.store.attempts(X, n)
             assert len(fruitless) == trial.fruitless
@@ -257,6 +363,10 @@ class TrialsLife(RuleBasedStateMachine):
 
 def point(n: int) -> dict[str, Any]:
     return {"rate": 0.1 * n}
+
+
+def new(n: int) -> NewTrial:
+    return NewTrial(n, point(n), n)
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +386,50 @@ def run_against(server: ValkeyServer, examples: int, steps: int) -> None:
 @pytest.mark.integration
 def test_a_real_server_does_what_the_model_says(server: ValkeyServer) -> None:
     run_against(server, examples=40, steps=40)
+
+
+@pytest.mark.integration
+def test_a_life_with_all_that_seldom_happens(server: ValkeyServer) -> None:
+    # By chance, these come together once in some thousand steps.
+    TrialsLife.store = Store.from_url(server.url)
+    life = TrialsLife()
+    life.submit(max_attempts=2, stops=True)
+
+    def then(verb: Callable[..., None], *arguments: object) -> None:
+        verb(*arguments)
+        life.the_server_holds_what_the_model_says()
+        life.nothing_is_in_two_places_or_in_none()
+        life.the_past_stands()
+
+    then(life.work, 0, "ann", 1)
+    then(life.work, 1, "bob", 1)  # worse in the first rung
+    assert life.model.told(1) == "stop"
+    then(life.release, 1, "bob", ("lost", True), False, 1)
+    then(life.work, 1, "cyd", 1)  # judged once: the order is for the next attempt, too
+    then(life.finish, 1, "cyd", "stopped_early", 1)
+    then(life.another_joins)
+    then(life.deliver, 1, "bob", 1)  # a message that was recalled is stale
+    assert life.model.trials[2].state == QUEUED
+    then(life.work, 2, "bob", 2)
+    then(life.release, 0, "ann", ("lost", True), True, 2)
+    then(life.extend)
+    then(life.lose_the_store, True, 2, True)
+    assert [trial.attempts for trial in life.model.trials] == [1, 2, 1]
+    then(life.work, 0, "ann", 2)
+    then(life.release, 0, "ann", ("lost", True), False, 1)  # its failures count anew
+    then(life.work, 0, "ann", 0)
+    then(life.finish, 0, "ann", COMPLETE, 1)
+    then(life.finish, 2, "", COMPLETE, 1)
+    assert life.model.state == RUNNING  # a point of the plan is left
+    then(life.reserve)
+    then(life.work, 3, "ann", 0)
+    then(life.finish, 3, "ann", "diverged", 1)
+    then(life.extend)
+    then(life.cancel, True)
+    then(life.lose_the_store, True, 1, True)
+    then(life.reserve)  # nothing comes of it
+    assert (life.model.state, life.model.planned) == ("cancelled", 1)
+    TrialsLife.store.close()
 
 
 @pytest.mark.soak

@@ -36,13 +36,14 @@ class TrialModel(NamedTuple):
 
 
 class StoreModel(NamedTuple):
-    """An experiment whose points are all reserved."""
+    """An experiment. `planned` is how many points of its plan are not reserved yet."""
 
     trials: tuple[TrialModel, ...]
     max_attempts: int
     max_releases: int = 20
     state: str = RUNNING
     ending: str = ""
+    planned: int = 0
 
     @property
     def is_over(self) -> bool:
@@ -67,6 +68,41 @@ class StoreModel(NamedTuple):
 
     def claim(self, n: int, generation: int) -> StoreModel:
         return self._with(n, place=PUBLISHED, generation=generation)
+
+    def recall(self) -> StoreModel:
+        """Another experiment of the class publishes first: what waits in the queue is due again, its messages stale."""
+        model = self
+        if self.may_run:
+            for n, trial in enumerate(self.trials):
+                if trial.place == PUBLISHED:
+                    model = model._with(n, place=DUE, generation=0)
+        return model
+
+    def reserve(self) -> tuple[bool, StoreModel]:
+        """Bring the points that are left into being. False where the experiment does not run."""
+        if not self.may_run:
+            return False, self
+        return True, self._replace(trials=(*self.trials, *[TrialModel()] * self.planned), planned=0)._settled()
+
+    def extend(self, points: int) -> tuple[bool, StoreModel]:
+        """Add points to the plan; what was over is open again. False while it is ending."""
+        if self.ending and not self.is_over:
+            return False, self
+        opened = self._replace(state=RUNNING, ending="") if self.is_over else self
+        return True, opened._replace(planned=self.planned + points)
+
+    def restore(self) -> StoreModel:
+        """The store was lost, and the experiment comes back from an archive that has every result.
+
+        What had not ended waits, with fresh counts; one that was not over is paused.
+        """
+        trials = (
+            TrialModel(attempts=trial.attempts, fruitless=trial.fruitless)
+            if trial.is_live
+            else trial._replace(ended=1, generation=0)
+            for trial in self.trials
+        )
+        return self._replace(trials=tuple(trials), state=self.state if self.is_over else "paused", ending="")
 
     def recover(self) -> tuple[int, StoreModel]:
         """Take every published trial's message for lost."""
@@ -198,7 +234,9 @@ class StoreModel(NamedTuple):
             return 0, self
         trial = self.trials[n]
         fresh = TrialModel(attempts=trial.attempts, fruitless=trial.fruitless, ended=trial.ended)
-        return 1, self._put(n, fresh)._replace(state=RUNNING, ending="")
+        # Of one that was cancelled, only what was asked for runs.
+        planned = 0 if self.state == CANCELLED else self.planned
+        return 1, self._put(n, fresh)._replace(state=RUNNING, ending="", planned=planned)
 
     def rest(self) -> StoreModel:
         """The server was started anew: no worker lives, and the queue was emptied."""
@@ -246,7 +284,7 @@ class StoreModel(NamedTuple):
     def _settled(self) -> StoreModel:
         if self.is_over or any(trial.state == RUNNING for trial in self.trials):
             return self
-        if any(trial.is_live for trial in self.trials):
+        if any(trial.is_live for trial in self.trials) or (self.planned and self.ending in ("", STOPPED)):
             return self._replace(state=STOPPED) if self.ending == STOPPED else self
         if self.ending == STOPPED:  # the last trials that ran were the last there were
             return self._replace(ending="")._settled()

@@ -21,7 +21,7 @@ from optml_queue.archive.kept import output
 from optml_queue.checkpoint import decode_state
 from optml_queue.embedded import down
 from optml_queue.spec import parse_spec
-from optml_queue.store import ExperimentState
+from optml_queue.store import Experiment, ExperimentState
 from optml_queue.trial import Trial, TrialState
 from tests.cluster import Cluster, cluster
 from tests.valkey_server import valkey_server
@@ -202,6 +202,29 @@ class TestPrograms:
         assert text.endswith("the last line\n")
         assert "some output is left out" in text
         assert len(text) < 300_000
+
+
+class TestReuse:
+    def test_the_same_again_runs_nothing_and_with_another_file_everything(self, lab: Lab) -> None:
+        first, ran = self._end(lab, 7)
+        assert (first.reused, [trial.attempts for trial in ran]) == (0, [1] * 12)
+        again, trials = self._end(lab, 7)
+        assert (again.reused, [trial.attempts for trial in trials]) == (12, [0] * 12)
+        results = [[(t.state, t.params, str(t.metrics), t.reason) for t in found] for found in (ran, trials)]
+        assert results[0] == results[1]
+        assert {trial.state for trial in trials} == {TrialState.COMPLETE, TrialState.DIVERGED}
+        assert trials[7].reused_from == f"{first.id}/7"
+        changed, trials = self._end(lab, 6)
+        assert (changed.reused, [trial.attempts for trial in trials]) == (0, [1] * 12)
+
+    @staticmethod
+    def _end(lab: Lab, period: int) -> tuple[Experiment, list[Trial]]:
+        """A grid over a series, when it has ended."""
+        (lab.folder / "series.csv").write_text("".join(f"{i % period}\n" for i in range(200)))
+        rates = "parameters: {learning_rate: [0.5, 1e-3, 1e-6], filter_size: {min: 3, max: 6, step: 1}}"
+        text = f"name: again\nalgorithm: lms\ndata: {{csv: series.csv}}\n{rates}\nreuse: true\n"
+        experiment = lab.workers.submit_spec(parse_spec(text, "again.yaml", lab.folder))
+        return lab.workers.end(experiment), lab.workers.trials(experiment)
 
 
 class TestInAFolder:

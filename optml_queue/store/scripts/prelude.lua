@@ -232,6 +232,25 @@ local function end_if_target_reached(x, metric, goal, ranks)
   end
 end
 
+-- What the median rule compares running trials with: the means of a complete one's values, at each of its steps.
+local function keep_averages(x, n)
+  local sign = redis.call('HGET', x, 'goal') == 'maximize' and -1 or 1
+  local curve, values, steps = redis.call('HGETALL', x .. ':curve:' .. n), {}, {}
+  for i = 1, #curve, 2 do
+    local value = tonumber(curve[i + 1])
+    if value and value == value and math.abs(value) < math.huge then
+      steps[#steps + 1] = tonumber(curve[i])
+      values[steps[#steps]] = value
+    end
+  end
+  table.sort(steps)
+  local total = 0
+  for i, step in ipairs(steps) do
+    total = total + values[step]
+    redis.call('ZADD', x .. ':averages:' .. int(step), 'NX', string.format('%.17g', sign * total / i), n)
+  end
+end
+
 -- What several trials write to one key is written with one command.
 local function send(command, key, arguments)
   if #arguments > 0 then
