@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from optml_queue.driver import Goal, Metric
 from optml_queue.summary import value_of
 from optml_queue.trial import Trial
@@ -23,6 +26,22 @@ def front(trials: Iterable[Trial], metrics: Sequence[Metric]) -> list[Trial]:
         found = [(other, kept) for other, kept in found if not _dominates(scores, other)]
         found.append((scores, trial))
     return [trial for _, trial in sorted(found, key=lambda pair: (pair[0], pair[1].number))]
+
+
+def undominated(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The rows that no other row dominates, the best by the first column first; of equal ones all are.
+
+    `scores` are float64 of shape (trials, metrics), all finite, smallest best.
+    """
+    rest = np.lexsort(scores.T[::-1]).astype(np.int64)
+    found = []
+    # What dominates a row comes before it in this order, so the first one that is left is on the front.
+    while len(rest):
+        first = scores[rest[0]]
+        found.append(rest[0])
+        others = scores[rest[1:]]
+        rest = rest[1:][(others < first).any(axis=1) | (others == first).all(axis=1)]
+    return np.array(found, dtype=np.int64)
 
 
 def _scores(trial: Trial, metrics: Sequence[Metric]) -> tuple[float, ...] | None:

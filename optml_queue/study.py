@@ -44,7 +44,7 @@ def importance(trials: Iterable[Trial], spec: Spec) -> Mapping[str, float]:
     PED-ANOVA (S. Watanabe, A. Bansal and F. Hutter, 2023, IJCAI) over complete trials, for parameters that every one of
     them has. Empty while fewer than four are complete. Raises InputError without Optuna.
     """
-    optuna = _optuna("--importance")
+    optuna = _optuna("importance")
     study = _filled(trials, spec, "importance", optuna.storages.InMemoryStorage())
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     varied = {name for name in _common(complete) if len({str(trial.params[name]) for trial in complete}) > 1}

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from optml_queue.api.columns import Tables
+from optml_queue.api.importance import Importances
 from optml_queue.api.live import Feeds
 from optml_queue.archive import Archive, open_archive
 from optml_queue.settings import Settings
@@ -25,11 +26,13 @@ class Installation:
     tokens: Tokens = field(init=False)
     feeds: Feeds = field(init=False)
     tables: Tables = field(init=False)
+    importances: Importances = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(self.store)
         self.feeds = Feeds(self.store)
         self.tables = Tables(self.store)
+        self.importances = Importances(self.store)
 
     @cached_property
     def archive(self) -> Archive:

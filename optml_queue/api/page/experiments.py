@@ -7,7 +7,7 @@ import time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from optml_queue.api.columns import STATES, Columns
 from optml_queue.api.documents import ExperimentDetail
@@ -87,12 +87,22 @@ def show_experiment(
     return page(
         request,
         "experiment.html",
-        plots=True,
         spec=spec.text or spec.to_yaml(),
         has_picture=bool(found.finished) and (found.is_consolidated or found.finished <= PICTURE_MAX),
         message=MESSAGES.get(said, ""),
         **values,
     )
+
+
+@router.get("/experiments/{id}/plots/{figure}")
+def plot(
+    request: Request,
+    here: Here,
+    id: Id,  # noqa: A002
+    figure: Annotated[str, Path(pattern="^[a-z]{1,20}$")],
+) -> Response:
+    """One plot on a page of its own, to look closer."""
+    return page(request, "plot.html", plotly=True, experiment=experiment_of(here, id), figure=figure)
 
 
 @router.get("/experiments/{id}/spec.yaml")
@@ -139,7 +149,6 @@ def compare(
     return page(
         request,
         "compare.html",
-        plots=True,
         pair=[detail for detail, _ in pair],
         rows=_differences(pair[0][1], pair[1][1]),
         recent=recent,

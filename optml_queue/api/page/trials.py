@@ -80,7 +80,6 @@ def show(request: Request, here: Here, id: Id, number: Number, said: str = "") -
     return page(
         request,
         "trial.html",
-        plots=True,
         experiment=found,
         trial=show_trial(found.id, number, here),
         written=show_logs(found.id, number, here, 0),
