@@ -15,7 +15,7 @@ from optml_queue.api.installation import Here, Installation
 from optml_queue.api.page.control import MESSAGES
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of
-from optml_queue.api.routes.trials import Leaderboard, best
+from optml_queue.api.routes.trials import Leaderboard, RankedPoint, best
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, InputError
 from optml_queue.hints import Findings, hints
@@ -25,6 +25,7 @@ from optml_queue.trial import TrialState
 
 PER_PAGE = 25
 TOP = 10
+FRONT_SHOWN = 50
 FAILED_SHOWN, RUNNING_SHOWN = 5, 8
 RANKED_MAX = 5_000  # finished trials under several seeds that are ranked while somebody waits for a page
 PICTURE_MAX = 20_000  # finished trials that a picture is drawn of while somebody waits for it
@@ -66,14 +67,18 @@ def show_experiment(
     id: Id,  # noqa: A002
     said: str = "",
     part: str = "",
+    front: str = "",
 ) -> Response:
-    """One experiment; with `part=live` only what changes while it runs, which its script asks for."""
+    """One experiment; with `part=live` only what changes while it runs, which its script asks for.
+
+    With `front` the leaderboard has the trials on the Pareto front alone.
+    """
     found = experiment_of(here, id)
     detail = _detail(here, found)
     columns = here.tables.columns(found)
     values: dict[str, Any] = {
         "experiment": detail,
-        "board": _board(here, found, detail),
+        **_leaders(here, found, detail, columns, only_front=bool(front)),
         "varied": _varied(found),
         "hints": hints(_findings(columns), found.goal),
         "is_partial": columns.covered < columns.finished,
@@ -160,6 +165,34 @@ def compare(
 def _detail(here: Installation, found: Experiment) -> ExperimentDetail:
     spec = json.loads(found.spec)
     return ExperimentDetail.read(here.store, found, list(spec["parameters"]), len(spec["seeds"]))
+
+
+def _leaders(
+    here: Installation, found: Experiment, detail: ExperimentDetail, columns: Columns, *, only_front: bool
+) -> dict[str, Any]:
+    """What the leaderboard shows: the best points or the front, and with several metrics what each measured."""
+    front = columns.numbers[columns.front].tolist()
+    only_front = only_front and bool(columns.weighed)
+    shown = here.store.trials(found.id, front[:FRONT_SHOWN]) if only_front else []
+    points = [
+        RankedPoint(
+            rank=rank, params=t.params, mean=t.metrics[found.metric], sd=None, n=1, of=1, diverged=0, number=t.number
+        )
+        for rank, t in enumerate(shown, start=1)
+    ]
+    board = _board(here, found, detail)
+    listed = points if only_front else board.points if board else []
+    others = [metric.name for metric in columns.weighed if metric.name != found.metric]
+    measured = here.store.trials(found.id, [point.number for point in listed]) if others else []
+    return {
+        "board": board,
+        "listed": listed,
+        "others": others,
+        "measured": {trial.number: trial.metrics for trial in measured},
+        "front": set(front),
+        "only_front": only_front,
+        "infeasible": int((columns.broken >= 0).sum()),
+    }
 
 
 def _board(here: Installation, found: Experiment, detail: ExperimentDetail) -> Leaderboard | None:

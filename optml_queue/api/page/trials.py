@@ -39,6 +39,7 @@ def table(
 ) -> Response:
     """Trials, sorted, filtered and paged here, so that a browser never holds more than a page of them."""
     found = experiment_of(here, id)
+    spec = json.loads(found.spec)
     chosen = TrialState(state) if state in tuple(TrialState) else None
     order = Sort(sort) if sort in tuple(Sort) else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
     conditions = [part.strip() for part in where.split(",") if part.strip()]
@@ -59,7 +60,8 @@ def table(
         status=status,
         experiment=found,
         listed=listed,
-        parameters=list(_parameters(found.spec)),
+        parameters=list(spec["parameters"]),
+        others=[metric["name"] for metric in spec.get("metrics", ())[1:]],
         state=chosen,
         where=where,
         sort=order,
@@ -99,8 +101,3 @@ def artifact(here: Here, id: Id, number: Number, name: str) -> Response:  # noqa
     filename = quote(name.rpartition("/")[2])
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{filename}"}
     return StreamingResponse(chunks(here.archive.open(key)), media_type="application/octet-stream", headers=headers)
-
-
-def _parameters(spec: str) -> dict[str, object]:
-    parameters: dict[str, object] = json.loads(spec)["parameters"]
-    return parameters

@@ -112,13 +112,30 @@ export class Board {
 
   drawn(plot, data) {
     const c = colours(), made = plot.figure.draw(data, c, plot.chosen);
-    plot.element.hidden = made === null;
+    this.show(plot, made !== null);
     if (made === null) return;
     plot.area.querySelector(".waiting")?.remove();
     plot.area.hidden = !made.traces.length;
     if (made.traces.length) chart(plot.area, made, c, this.open);
     this.describe(plot, data, made);
     this.offer(plot, made.choices ?? []);
+  }
+
+  /** Show or hide a plot; one that has nobody left beside it takes the whole row. */
+  show(plot, isShown) {
+    if (plot.element.hidden === !isShown) return;
+    plot.element.hidden = !isShown;
+    const alone = new Set();
+    let left = null;
+    for (const each of this.plots.filter((other) => !other.element.hidden)) {
+      if (!each.figure.full) left = left ? null : each;
+      else if (left) { alone.add(left); left = null; }
+    }
+    if (left) alone.add(left);
+    for (const each of this.plots.filter((other) => other.element.classList.contains("alone") !== alone.has(other))) {
+      each.element.classList.toggle("alone");
+      if (!each.stale) this.touch(each);
+    }
   }
 
   painted(plot, data) {
@@ -130,7 +147,7 @@ export class Board {
     }
     plot.element.hidden = false;
     const made = drawParallel(data, colours(), canvas, plot.narrow);
-    plot.element.hidden = made === null;
+    this.show(plot, made !== null);
     if (made === null) return;
     this.describe(plot, data, { ...made, note: "Drag along an axis to keep only the trials that pass there; click the axis to keep all." });
     if (!plot.wired) {

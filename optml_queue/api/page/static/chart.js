@@ -14,6 +14,7 @@ const MARKS = {
   "triangle-up": (x, y, r) => `M${x} ${y - r}l${r} ${1.8 * r}h${-2 * r}z`,
   "x-thin": (x, y, r) => `M${x - r} ${y - r}l${2 * r} ${2 * r}m0 ${-2 * r}l${-2 * r} ${2 * r}`,
 };
+const STEPS = { linear: (x, y) => `L${x} ${y}`, hv: (x, y) => `H${x}V${y}`, vh: (x, y) => `V${y}H${x}` };
 
 let pen = null;
 function widthOf(text, font = SMALL) {
@@ -152,7 +153,7 @@ function path(plot, trace, places) {
   const steps = [];
   let before = null;
   for (const place of places) {
-    if (place) steps.push(!before ? `M${place[0]} ${place[1]}` : trace.line?.shape === "hv" ? `H${place[0]}V${place[1]}` : `L${place[0]} ${place[1]}`);
+    if (place) steps.push(before ? STEPS[trace.line?.shape ?? "linear"](...place) : `M${place[0]} ${place[1]}`);
     else if (trace.fill && before) steps.push("Z");
     before = place;
   }

@@ -221,15 +221,15 @@ function drawTradeOff(pareto, c, chosen) {
   const names = pareto.metrics.map((metric) => metric.name);
   if (names.length < 2 || !pareto.number.length) return null;
   const x = chosen.x ?? names[0], y = chosen.y && chosen.y !== x ? chosen.y : names.find((name) => name !== x);
-  const at = (name, row) => pareto.values[name][row];
+  const at = (name, row) => pareto.values[name][row], kindOf = (name) => pareto.metrics.find((metric) => metric.name === name);
   const rows = pareto.number.flatMap((_n, row) => (at(x, row) !== null && at(y, row) !== null ? [row] : []));
   const text = (row) => [...names.map((name) => `${name} ${figure(at(name, row))}`), ...Object.entries(pareto.parameters).map(([name, values]) => `${name} ${figure(values[row])}`), `trial ${pareto.number[row]}${pareto.broken[row] ? `, ${pareto.broken[row]}` : ""}`].join("\n");
   const kinds = [
     ["dominated", (row) => !pareto.front[row] && !pareto.broken[row], { mode: "markers", marker: { size: 5, color: c.soft, opacity: 0.5 } }],
     ["breaks a constraint", (row) => pareto.broken[row], { mode: "markers", marker: { symbol: "x-thin", size: 8, color: c.failed, line: { width: 1.6, color: c.failed } } }],
-    ["Pareto front", (row) => pareto.front[row], { mode: names.length === 2 ? "lines+markers" : "markers", line: { color: c.best, width: 1.8, shape: "hv" }, marker: { size: 8, color: c.best } }],
+    ["Pareto front", (row) => pareto.front[row], { mode: names.length === 2 ? "lines+markers" : "markers", line: { color: c.best, width: 1.8, shape: kindOf(x).goal === "minimize" ? "hv" : "vh" }, marker: { size: 8, color: c.best } }],
   ];
-  const goal = (name) => `${name} (${pareto.metrics.find((metric) => metric.name === name).goal === "minimize" ? "lower" : "higher"} is better)`;
+  const goal = (name) => `${name} (${kindOf(name).goal === "minimize" ? "lower" : "higher"} is better)`;
   return {
     traces: kinds.flatMap(([name, belongs, look]) => {
       const own = rows.filter(belongs).sort((a, b) => at(x, a) - at(x, b));
@@ -244,7 +244,7 @@ function drawTradeOff(pareto, c, chosen) {
 
 function drawImportance(importance, c) {
   const shares = importance.parameters.map((each) => each.share);
-  if (!shares.length) return importance.needs ? { traces: [], layout: {}, note: importance.needs, label: importance.needs } : null;
+  if (shares.length < 2) return importance.needs ? { traces: [], layout: {}, note: importance.needs, label: importance.needs } : null;
   const words = shares.map((share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`), names = importance.parameters.map((each) => shortened(each.name));
   return {
     traces: [{ type: "bar", orientation: "h", x: shares, y: names, text: words, hovertext: names.map((name, i) => `${name} ${words[i]}`), textposition: "outside", cliponaxis: false, textfont: { color: c.ink }, marker: { color: c.accent } }],

@@ -21,7 +21,7 @@ function dressed(layout, c) {
   const text = { color: c.ink, size: 12.5 };
   return {
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { family: "system-ui, 'DejaVu Sans', sans-serif", ...text }, margin: { l: 60, r: 16, t: 36, b: 50 },
-    hovermode: "closest", dragmode: "zoom", hoverlabel: { bgcolor: c.panel, bordercolor: c.line, font: text, align: "left" }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, ...layout,
+    hovermode: "closest", dragmode: "zoom", hoverlabel: { bgcolor: c.panel, bordercolor: c.line, font: text, align: "left" }, legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0 }, modebar: { bgcolor: "rgba(0,0,0,0)", color: c.soft, activecolor: c.accent }, ...layout,
   };
 }
 
