@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 PLACES = 20  # along each side, at which trials are gathered; fewer values than these stay as they are
 GROUPS = 10  # of values of a parameter, between which the metric's means are compared
-FLATTEST = 0.01  # triangles at the rim with a smaller ratio of inner to outer circle show nothing
+FLATTEST = 0.04  # triangles at the rim with a smaller ratio of inner to outer circle show nothing
 
 Column = NDArray[np.float64]
 
@@ -49,11 +49,10 @@ def surface(x: Column, y: Column, value: Column) -> Surface | None:
 
 def _place(values: Column) -> NDArray[np.int64]:
     """Which gathering along one side each value belongs to, below PLACES."""
-    distinct, places = np.unique(values, return_inverse=True)
+    distinct = np.unique(values)
     if len(distinct) <= PLACES:
-        return places.astype(np.int64)
-    part = (values - distinct[0]) / (distinct[-1] - distinct[0])
-    return np.minimum((part * PLACES).astype(np.int64), PLACES - 1)
+        return np.searchsorted(distinct, values)
+    return np.searchsorted(np.linspace(distinct[0], distinct[-1], PLACES + 1)[1:-1], values)
 
 
 def _triangles(x: Column, y: Column) -> NDArray[np.int64] | None:
@@ -68,7 +67,7 @@ def _triangles(x: Column, y: Column) -> NDArray[np.int64] | None:
         made = Triangulation((x - x.min()) / sides[0], (y - y.min()) / sides[1])
     except (RuntimeError, ValueError):  # all on one line
         return None
-    shown = np.asarray(made.triangles[~TriAnalyzer(made).get_flat_tri_mask(FLATTEST)], dtype=np.int64)
+    shown: NDArray[np.int64] = made.triangles[~TriAnalyzer(made).get_flat_tri_mask(FLATTEST)].astype(np.int64)
     return shown if len(shown) else None
 
 

@@ -25,12 +25,15 @@ from optml_queue.driver import Goal, Metric
 from optml_queue.pareto import undominated
 from optml_queue.store import Experiment, Store
 from optml_queue.summary import value_of
-from optml_queue.trial import INFEASIBLE, REOPENABLE_STATES, Trial, TrialState, encode
+from optml_queue.trial import INFEASIBLE, Trial, TrialState, encode
 
 TABLES_MAX = 8
+CELLS_MAX = 48 << 20  # figures of 8 bytes in all tables together; the table asked for last stays whatever it has
 ROWS_MAX = 1_000_000
 STEP = 2_000  # records read in one round trip
 STEP_LIMIT_S = 0.4  # of reading for one request; the answer says how far it came
+
+COLUMNS = 9  # of a table beside its parameters and metrics
 
 STATES = tuple(TrialState)
 _CODES = {state: code for code, state in enumerate(STATES)}
@@ -46,10 +49,11 @@ class Columns:
     `parameters` has numbers as they are; texts, booleans and lists by their place in `labels`; nan where it has none.
     `broken` says which of `constraints` a trial breaks, by its place there; -1 for none. `weighed` has what complete
     trials measured, where there are several metrics: of each, whether they are feasible or not.
-    `covered` of the log's `finished` entries are in.
+    `places` are those in the log of finished trials, of which `covered` of `finished` entries are in.
     """
 
     numbers: Rows
+    places: Rows
     states: Rows
     value: Column
     run_s: Column
@@ -86,31 +90,30 @@ class Table:
         self.covered = 0
         self._metric = metric
         self._weighed = {each: array("d") for each in weighed}
-        self._broken = array("q")
         self._constraints: dict[str, int] = {}
-        self._columns: Columns | None = None
-        self._numbers, self._states, self._workers = array("q"), array("q"), array("q")
+        self._snapshot: Columns | None = None
+        self._numbers, self._places, self._states, self._workers, self._broken = (array("q") for _ in range(5))
         self._value, self._run_s, self._wait_s, self._finished_at = (array("d") for _ in range(4))
         self._parameters = {name: array("d") for name in parameters}
         # Parameters whose values are not all numbers: what each value's code is, and the other way round.
         self._codes: dict[str, dict[str, int]] = {name: {} for name in parameters if _is_labelled(parameters[name])}
         self._labels: dict[str, list[Any]] = {name: [] for name in self._codes}
         self._worker_codes: dict[str, int] = {}
-        self._reopenable: dict[int, int] = {}  # numbers that may come again → their row
-        self._dead: list[int] = []  # rows whose trial came again
 
     def __len__(self) -> int:
         return len(self._numbers)
 
-    def add(self, trial: Trial) -> None:
-        """Add a trial that finished; it takes the place of what was known of it."""
-        row = len(self._numbers)
-        if (before := self._reopenable.pop(trial.number, None)) is not None:
-            self._dead.append(before)
-        if trial.state in REOPENABLE_STATES:
-            self._reopenable[trial.number] = row
+    @property
+    def cells(self) -> int:
+        """How many figures it holds."""
+        return len(self) * (COLUMNS + len(self._parameters) + len(self._weighed))
+
+    def add(self, trial: Trial, place: int) -> None:
+        """Add a trial that finished, at its place in the log; it takes the place of what was known of it."""
+        self._snapshot = None
         value = value_of(trial, self._metric)
         self._numbers.append(trial.number)
+        self._places.append(place)
         self._states.append(_CODES[trial.state])
         self._value.append(math.nan if value is None else value)
         self._run_s.append(_or_nan(trial.run_s))
@@ -137,24 +140,26 @@ class Table:
         return float(code)
 
     def columns(self, finished: int) -> Columns:
-        """The table as it is now."""
-        known = self._columns
+        """The table as it is now: the same arrays for all who ask until a trial is added."""
+        known = self._snapshot
         if known is None or (known.covered, known.finished) != (self.covered, finished):
-            known = self._columns = self._made(finished)
+            known = self._snapshot = self._columns(finished)
         return known
 
-    def _made(self, finished: int) -> Columns:
-        alive = np.ones(len(self._numbers), dtype=bool)
-        alive[self._dead] = False
+    def _columns(self, finished: int) -> Columns:
+        # One that was run again is in the log again, and every entry gives its record of now: the last one counts.
+        _, from_end = np.unique(np.array(self._numbers, dtype=np.int64)[::-1], return_index=True)
+        last = np.sort(len(self._numbers) - 1 - from_end)
 
         def column(values: array[float]) -> Column:
-            return np.array(values, dtype=np.float64)[alive]
+            return np.array(values, dtype=np.float64)[last]
 
         def row(values: array[int]) -> Rows:
-            return np.array(values, dtype=np.int64)[alive]
+            return np.array(values, dtype=np.int64)[last]
 
         return Columns(
             numbers=row(self._numbers),
+            places=row(self._places),
             states=row(self._states),
             value=column(self._value),
             run_s=column(self._run_s),
@@ -189,18 +194,23 @@ class Tables:
                 weighed = [Metric(each["name"], Goal(each["goal"])) for each in spec.get("metrics", ())]
                 table = self._tables[experiment.id] = Table(spec["parameters"], experiment.metric, weighed)
             self._tables.move_to_end(experiment.id)
-            while len(self._tables) > TABLES_MAX:
-                self._tables.popitem(last=False)
+            self._make_room()
         with table.lock:
             self._bring_up(table, experiment)
             return table.columns(experiment.finished)
+
+    def _make_room(self) -> None:
+        cells = sum(table.cells for table in self._tables.values())
+        while len(self._tables) > TABLES_MAX or (cells > CELLS_MAX and len(self._tables) > 1):
+            _, oldest = self._tables.popitem(last=False)
+            cells -= oldest.cells
 
     def _bring_up(self, table: Table, experiment: Experiment) -> None:
         deadline = monotonic() + STEP_LIMIT_S
         while table.covered < experiment.finished and len(table) < ROWS_MAX and monotonic() < deadline:
             stop = min(table.covered + STEP, experiment.finished)
-            for trial in self._store.finished(experiment.id, table.covered, stop):
-                table.add(trial)
+            for place, trial in self._store.log_entries(experiment.id, table.covered, stop):
+                table.add(trial, place)
             table.covered = stop
 
 
@@ -215,6 +225,29 @@ def _is_number(value: Any) -> bool:
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def sort_key(columns: Columns, parameter: str) -> Column:
+    """What rows are sorted by when a parameter orders them; nan for a trial that does not have it.
+
+    Numbers by their size, before flags, before texts by the alphabet, before lists.
+    """
+    values, labels = columns.parameters[parameter], columns.labels.get(parameter)
+    if labels is None or not labels:
+        return values
+    order = sorted(range(len(labels)), key=lambda code: _rank(labels[code]))
+    ranks = np.empty(len(labels) + 1)
+    ranks[order] = np.arange(len(labels))
+    ranks[-1] = math.nan
+    return ranks[np.where(np.isnan(values), -1, values).astype(np.int64)]
+
+
+def _rank(label: Any) -> tuple[int, float, str]:
+    if isinstance(label, bool):
+        return 1, float(label), ""
+    if _is_number(label):
+        return 0, float(label), ""
+    return (2, 0.0, label) if isinstance(label, str) else (3, 0.0, encode(label))
 
 
 def chosen(rows: Rows, value: Column, most: int) -> Rows:

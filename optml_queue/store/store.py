@@ -589,10 +589,15 @@ class Store:
 
         A trial that was reopened since is missing; it comes again when it ends.
         """
+        return [trial for _, trial in self.log_entries(experiment, start, stop)]
+
+    def log_entries(self, experiment: str, start: int, stop: int) -> list[tuple[int, Trial]]:
+        """Like `finished`, each trial with its place in the log."""
         with self._reaching():
             numbers = [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
         records = self._records(experiment, numbers)
-        return [finished_trial(number, records[number]) for number in numbers if number in records]
+        places = enumerate(numbers, start)
+        return [(place, finished_trial(number, records[number])) for place, number in places if number in records]
 
     def finishing(self, experiment: str) -> list[int]:
         """The log of finished trials: their numbers in the order of finishing. One that ran again is there again."""
@@ -681,13 +686,18 @@ class Store:
 
     def _records(self, experiment: str, numbers: Sequence[int]) -> dict[int, str]:
         x = _x(experiment)
+        buckets: dict[int, list[int]] = {}
+        for number in numbers:
+            buckets.setdefault(number // BUCKET, []).append(number)
 
         def calls(pipe: Any) -> None:
-            for number in numbers:
-                pipe.hget(f"{x}:done:{number // BUCKET}", str(number))
+            for bucket, inside in buckets.items():
+                pipe.hmget(f"{x}:done:{bucket}", inside)
 
-        replies = self._pipeline(calls) if numbers else []
-        return {number: record for number, record in zip(numbers, replies, strict=True) if record is not None}
+        replies = self._pipeline(calls) if buckets else []
+        of_bucket = zip(buckets.values(), replies, strict=True)
+        found = {n: record for inside, records in of_bucket for n, record in zip(inside, records, strict=True)}
+        return {number: record for number, record in found.items() if record is not None}
 
     def _live(self, experiment: str, numbers: Sequence[int]) -> dict[int, Trial]:
         x = _x(experiment)

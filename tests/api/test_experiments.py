@@ -7,6 +7,7 @@ import io
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,7 @@ import yaml
 
 from optml_queue import experiments
 from optml_queue.api.installation import Installation
+from optml_queue.driver import Order
 from optml_queue.results import consolidate, write_parts
 from optml_queue.store import Store
 from tests.api.installations import SPEC, carried_out, submitted
@@ -233,6 +235,35 @@ class TestTrials:
         wanted = [t["number"] for t in every if t["params"]["learning_rate"] <= 3 and t["params"]["filter_size"] == 7]
         found = self.numbers(operator, id_, where=["learning_rate<=3", "filter_size=7"])
         assert found == wanted != []
+
+    def test_sorted_by_a_parameter_both_ways_filtered_and_paged(self, operator: httpx.Client, id_: str) -> None:
+        # Numbers 0 to 17: learning_rate 1 to 9 in pairs, filter_size 5 and 7 in turn.
+        by_size = self.numbers(operator, id_, sort="params.filter_size", limit=100)
+        assert by_size == [*range(0, 18, 2), *range(1, 18, 2)]
+        pages = [self.numbers(operator, id_, sort="params.filter_size", offset=n, limit=5) for n in range(0, 18, 5)]
+        assert [number for page in pages for number in page] == by_size
+        downwards = self.numbers(operator, id_, sort="params.learning_rate", descending=True, limit=100)
+        assert downwards == [n for pair in range(16, -1, -2) for n in (pair, pair + 1)]
+        some: dict[str, Any] = {"sort": "params.learning_rate", "descending": True, "state": "complete"}
+        assert self.numbers(operator, id_, **some, where=["learning_rate>=2", "learning_rate<4"]) == [4, 5, 2, 3]
+
+    def test_pages_as_of_a_moment_do_not_move(self, operator: httpx.Client, id_: str, store: Store) -> None:
+        asked: dict[str, Any] = {"sort": "params.learning_rate", "descending": True, "limit": 6}
+        first = operator.get(f"{EXPERIMENTS}/{id_}/trials", params=asked).json()
+        for number in (18, 19):  # which have the greatest rate
+            store.order(id_, number, Order.CANCEL)
+        assert self.numbers(operator, id_, **asked)[:2] == [18, 19]
+        moment = {**asked, "as_of": first["covered"]}
+        assert self.numbers(operator, id_, **moment) == [each["number"] for each in first["trials"]]
+        assert self.numbers(operator, id_, **moment, offset=6) == [10, 11, 8, 9, 6, 7]
+        assert self.numbers(operator, id_, as_of=3) == [0, 1, 2]
+        assert operator.get(f"{EXPERIMENTS}/{id_}/trials", params=moment).json()["total"] == 18
+
+    @pytest.mark.parametrize("sort", ["params.", "params.color", "loss", "params", "number; drop"])
+    def test_what_cannot_be_sorted_by(self, operator: httpx.Client, id_: str, sort: str) -> None:
+        response = operator.get(f"{EXPERIMENTS}/{id_}/trials", params={"sort": sort})
+        assert response.status_code == 422
+        assert "sort" in response.json()["detail"]
 
     def test_by_duration_and_by_end(self, operator: httpx.Client, id_: str) -> None:
         response = operator.get(f"{EXPERIMENTS}/{id_}/trials", params={"sort": "duration", "limit": 100}).json()

@@ -85,7 +85,7 @@ def test_nothing_that_an_experiment_says_runs_in_a_page(reader: httpx.Client, ho
     base = f"/experiments/{hostile}"
     paths = ["/", base, f"{base}?part=live", f"{base}/trials", f"{base}/trials?state=failed", "/workers"]
     paths += [f"{base}/trials/{n}" for n in range(3)]
-    paths += [f"{base}/cancel", f"{base}/extend", f"/experiments/new?like={hostile}", "/compare"]
+    paths += [f"{base}/plots/error", f"{base}/cancel", f"{base}/extend", f"/experiments/new?like={hostile}", "/compare"]
     paths += [f"/experiments/{hostile}/trials?where={HOSTILE.replace('&', '')}", f"/?said={HOSTILE}"]
     for path in paths:
         response = reader.get(path)
@@ -94,8 +94,10 @@ def test_nothing_that_an_experiment_says_runs_in_a_page(reader: httpx.Client, ho
         assert "<img src=x" not in response.text
         assert "script-src 'self';" in response.headers["content-security-policy"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in reader.get(f"{base}/trials/1").text
-    assert reader.get(base).headers["content-security-policy"].count("unsafe") == 1  # styles of plotly.js
-    assert "unsafe" not in reader.get("/").headers["content-security-policy"]
+    for path in ("/", base, f"{base}/trials/0"):
+        assert "unsafe" not in reader.get(path).headers["content-security-policy"]
+    closer = reader.get(f"{base}/plots/error").headers["content-security-policy"]
+    assert closer.count("unsafe") == 1  # styles of plotly.js
 
 
 def test_without_a_session_every_page_is_the_sign_in_form_and_says_401(anonymous: httpx.Client) -> None:
@@ -191,6 +193,11 @@ def test_trials_are_sorted_filtered_and_paged_by_the_server(
     assert numbers("sort=metric")[:3] == [119, 118, 117]
     assert numbers("sort=metric&page=3")[-1] == 0
     assert numbers("sort=metric&descending=1")[:2] == [0, 3]
+    assert numbers("sort=params.learning_rate&descending=1&page=3")[-2:] == [1, 0]
+    head = reader.get(f"/experiments/{id_}/trials?sort=params.learning_rate").text
+    assert 'aria-sort="ascending"><a class="sort" href="' in head
+    assert "sort=params.learning_rate&amp;descending=1" in head
+    assert numbers("sort=params.none") == numbers("sort=metric")
     assert numbers("state=failed") == [2]
     assert numbers("sort=number&where=learning_rate<%3D3e-4") == [0, 1, 2]
     assert "is no condition" in reader.get(f"/experiments/{id_}/trials?where=nonsense").text

@@ -15,7 +15,7 @@ from optml_queue.api.page.control import MESSAGES
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of
 from optml_queue.api.routes.results import chunks
-from optml_queue.api.routes.trials import Number, Sort, TrialPage, list_trials, show_logs, show_trial
+from optml_queue.api.routes.trials import PARAMETER, Number, Sort, TrialPage, list_trials, show_logs, show_trial
 from optml_queue.archive.kept import artifacts_folder
 from optml_queue.errors import InputError, NotFoundError
 from optml_queue.trial import TrialState
@@ -41,7 +41,9 @@ def table(
     found = experiment_of(here, id)
     spec = json.loads(found.spec)
     chosen = TrialState(state) if state in tuple(TrialState) else None
-    order = Sort(sort) if sort in tuple(Sort) else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
+    parameters = list(spec["parameters"])
+    known = sort in tuple(Sort) or sort.removeprefix(PARAMETER) in parameters
+    order = sort if known else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
     conditions = [part.strip() for part in where.split(",") if part.strip()]
     message, status = "", HTTPStatus.OK
     try:
@@ -60,7 +62,7 @@ def table(
         status=status,
         experiment=found,
         listed=listed,
-        parameters=list(spec["parameters"]),
+        parameters=parameters,
         others=[metric["name"] for metric in spec.get("metrics", ())[1:]],
         state=chosen,
         where=where,

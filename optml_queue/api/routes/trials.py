@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Path, Query
 
-from optml_queue.api.columns import STATES, Columns, Rows
+from optml_queue.api.columns import STATES, Column, Columns, Rows, sort_key
 from optml_queue.api.documents import AttemptDocument, Document, Figure, TrialDocument
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.routes.experiments import PREFIX, Id, experiment_of
@@ -27,13 +27,15 @@ RANKED_MAX = 200_000  # finished trials that a ranking over several seeds reads
 _CONDITION = re.compile(r"([^\s<>=!]{1,100})\s*(<=|>=|=|<|>)\s*(.{1,200})")
 _COMPARE = {"=": np.equal, "<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}
 
+PARAMETER = "params."  # before a parameter's name: what else trials are sorted by
+
 router = APIRouter(prefix=PREFIX, tags=["trials"])
 
 Number = Annotated[int, Path(ge=0, le=2**53, description="A trial's number.")]
 
 
 class Sort(StrEnum):
-    """What trials are ordered by; a trial that has no such figure is left out."""
+    """What trials are ordered by beside parameters; a trial that has no such figure is left out."""
 
     NUMBER = "number"
     METRIC = "metric"  # the best first
@@ -101,23 +103,42 @@ def list_trials(
             description="Conditions on parameters of finished trials, as in `learning_rate<=1e-3` or `kernel=gauss`.",
         ),
     ] = [],  # noqa: B006 - FastAPI copies it
-    sort: Sort = Sort.NUMBER,
+    sort: Annotated[
+        str,
+        Query(
+            pattern=rf"^({'|'.join(Sort)}|params\..{{1,100}})$",
+            description="`number`, `metric` (the best first), `duration`, `finished`, or a parameter as in "
+            "`params.learning_rate`. A trial that has no such figure is left out.",
+        ),
+    ] = Sort.NUMBER,
     descending: Annotated[bool, Query(description="The other way round.")] = False,
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    as_of: Annotated[
+        int | None,
+        Query(
+            ge=0,
+            le=2**53,
+            description="Only the first so many entries of the log of finished trials: with the `covered` of the first "
+            "page, trials that finish meanwhile do not move the pages that follow.",
+        ),
+    ] = None,
 ) -> TrialPage:
     """List trials.
 
-    By number, all trials are there, those that wait and run too; in any other order, and with conditions, finished
-    ones. Indices of the store answer what they can; the rest comes out of a cache of up to a million finished trials.
+    By number, all trials are there, those that wait and run too; in any other order, with conditions, and with
+    `as_of`, finished ones. Equals are in the order of numbers. Indices of the store answer what they can; the rest
+    comes out of a cache of up to a million finished trials.
     """
     found = experiment_of(here, id)
-    quick = None if where or descending else _indexed(here, found, state, sort, offset, limit)
+    is_plain = not where and not descending and as_of is None
+    quick = _indexed(here, found, state, sort, offset, limit) if is_plain else None
     if quick is not None:
         trials, total, covered = *quick, found.finished
     else:
         columns = here.tables.columns(found)
-        rows = _ordered(columns, _matching(columns, state, where), found, sort, descending)
+        matching = _matching(columns, state, where, as_of)
+        rows = _ordered(columns, matching, found, sort, descending)
         numbers = columns.numbers[rows[offset : offset + limit]]
         trials, total, covered = here.store.trials(found.id, [int(n) for n in numbers]), len(rows), columns.covered
     documents = [TrialDocument.of(trial) for trial in trials]
@@ -125,21 +146,23 @@ def list_trials(
 
 
 def _indexed(
-    here: Installation, found: Experiment, state: TrialState | None, sort: Sort, offset: int, limit: int
+    here: Installation, found: Experiment, state: TrialState | None, sort: str, offset: int, limit: int
 ) -> tuple[Sequence[Trial], int] | None:
     """Trials in an order that the store keeps, and how many there are; None for any other."""
     counts = found.counts
-    if sort is Sort.METRIC and state in (None, TrialState.COMPLETE):
+    # The store ranks feasible trials alone, and does not count them.
+    is_counted = not json.loads(found.spec).get("constraints")
+    if sort == Sort.METRIC and state in (None, TrialState.COMPLETE) and is_counted:
         return here.store.page(found.id, TrialState.COMPLETE, offset, limit), counts[TrialState.COMPLETE]
-    if sort is Sort.FINISHED and state is None:
+    if sort == Sort.FINISHED and state is None:
         return here.store.finished(found.id, offset, offset + limit), found.finished
-    if sort is Sort.NUMBER and state is not TrialState.COMPLETE:
+    if sort == Sort.NUMBER and state is not TrialState.COMPLETE:
         return here.store.page(found.id, state, offset, limit), sum(counts.values()) if state is None else counts[state]
     return None
 
 
-def _matching(columns: Columns, state: TrialState | None, where: Sequence[str]) -> Rows:
-    kept = np.ones(len(columns.numbers), dtype=bool)
+def _matching(columns: Columns, state: TrialState | None, where: Sequence[str], as_of: int | None) -> Rows:
+    kept = np.ones(len(columns.numbers), dtype=bool) if as_of is None else columns.places < as_of
     if state is not None:
         kept &= columns.states == STATES.index(state)
     for condition in where:
@@ -170,18 +193,27 @@ def _figure(text: str) -> float:
         raise InputError(f"where: {text[:80]!r} is not a number") from None
 
 
-def _ordered(columns: Columns, rows: Rows, found: Experiment, sort: Sort, descending: bool) -> Rows:
-    keys = {
+def _ordered(columns: Columns, rows: Rows, found: Experiment, sort: str, descending: bool) -> Rows:
+    key = _key(columns, found, sort)[rows]
+    rows, key = rows[~np.isnan(key)], key[~np.isnan(key)]
+    # The lower number goes first among equals, whichever way the others are sorted.
+    order = np.lexsort((columns.numbers[rows], -key if descending else key))
+    return rows[order]
+
+
+def _key(columns: Columns, found: Experiment, sort: str) -> Column:
+    if sort.startswith(PARAMETER):
+        name = sort.removeprefix(PARAMETER)
+        if name not in columns.parameters:
+            raise InputError(f"sort: there is no parameter {name!r}; there are {', '.join(columns.parameters)}")
+        return sort_key(columns, name)
+    keys: dict[str, Column] = {
         Sort.NUMBER: columns.numbers.astype(np.float64),
         Sort.METRIC: columns.value if found.goal == Goal.MINIMIZE else -columns.value,
         Sort.DURATION: columns.run_s,
         Sort.FINISHED: columns.finished_at,
     }
-    key = keys[sort][rows]
-    rows, key = rows[np.isfinite(key)], key[np.isfinite(key)]
-    # The lower number goes first among equals, whichever way the others are sorted.
-    order = np.lexsort((columns.numbers[rows], -key if descending else key))
-    return rows[order]
+    return keys[sort]
 
 
 @router.get("/{id}/best")
