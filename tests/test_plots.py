@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from optml_queue import plots
+from optml_queue.plots import look
 from optml_queue.driver import Goal
 from optml_queue.plots import POINTS_MAX, error_plot
 from optml_queue.trial import Params, Trial, TrialState
@@ -38,13 +38,13 @@ def lms() -> list[Trial]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were made into pictures."""
     figures: list[Figure] = []
-    png = plots._png
+    png = look.png
 
     def keep(figure: Figure) -> bytes:
         figures.append(figure)
         return png(figure)
 
-    monkeypatch.setattr(plots, "_png", keep)
+    monkeypatch.setattr(look, "png", keep)
     return figures
 
 
