@@ -315,6 +315,18 @@ class ArchiveSource:
         """The experiment as it was put down last. Raises NotFoundError."""
         return self._record(experiment)
 
+    def has(self, experiment: str) -> bool:
+        """Whether the archive has an experiment of this id."""
+        return self.archive.exists(_record_key(experiment))
+
+    def news(self, record: Experiment) -> list[str]:
+        """The keys of parts with trials that the final files do not cover."""
+        return self._parts(record)
+
+    def folders(self) -> list[str]:
+        """The names of what may be experiments: `has` tells."""
+        return [name for name in self.archive.children() if name not in ("data", "programs")]
+
     def log_length(self, experiment: str) -> int:
         """How many entries of the log of finished trials the archive knows of."""
         record = self._record(experiment)
@@ -405,8 +417,7 @@ class ArchiveSource:
         return []
 
     def _ids(self) -> list[str]:
-        folders = [name for name in self.archive.children() if name not in ("data", "programs")]
-        return [each for each in folders if self.archive.exists(_record_key(each))]
+        return [each for each in self.folders() if self.has(each)]
 
     def _record(self, experiment: str) -> Experiment:
         key = _record_key(experiment)

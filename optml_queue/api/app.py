@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
         await installation.feeds.close()
+        installation.shelf.close()
         installation.store.close()
 
     app = FastAPI(

@@ -100,6 +100,13 @@ class Table:
         self._labels: dict[str, list[Any]] = {name: [] for name in self._codes}
         self._worker_codes: dict[str, int] = {}
 
+    @classmethod
+    def of(cls, experiment: Experiment) -> Table:
+        """An empty table for the trials of an experiment."""
+        spec = json.loads(experiment.spec)
+        weighed = [Metric(each["name"], Goal(each["goal"])) for each in spec.get("metrics", ())]
+        return cls(spec["parameters"], experiment.metric, weighed)
+
     def __len__(self) -> int:
         return len(self._numbers)
 
@@ -190,9 +197,7 @@ class Tables:
         with self._lock:
             table = self._tables.get(experiment.id)
             if table is None:
-                spec = json.loads(experiment.spec)
-                weighed = [Metric(each["name"], Goal(each["goal"])) for each in spec.get("metrics", ())]
-                table = self._tables[experiment.id] = Table(spec["parameters"], experiment.metric, weighed)
+                table = self._tables[experiment.id] = Table.of(experiment)
             self._tables.move_to_end(experiment.id)
             self._make_room()
         with table.lock:

@@ -8,8 +8,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
+from optml_queue.api.archived import ArchivedExperiment
+from optml_queue.api.reader import Reader
 from optml_queue.eta import estimate, recent_rate
-from optml_queue.store import Experiment, ExperimentState, Store
+from optml_queue.store import Experiment, ExperimentState
 from optml_queue.trial import Attempt, Trial, TrialState
 
 RECENT = 50  # finished trials that the throughput is taken from
@@ -28,7 +30,10 @@ class Document(BaseModel):
 
 
 class ExperimentDocument(Document):
-    """An experiment. `total` is an upper bound unless `total_is_exact`. Times are seconds since the epoch, UTC."""
+    """An experiment. `total` is an upper bound unless `total_is_exact`. Times are seconds since the epoch, UTC.
+
+    One that is `archived` is not in the store any more: it can be looked at, and brought back.
+    """
 
     experiment: str
     name: str
@@ -45,6 +50,7 @@ class ExperimentDocument(Document):
     priority: int
     created_at: float
     finished_at: float | None
+    archived: bool
 
     @classmethod
     def fields_of(cls, experiment: Experiment) -> dict[str, Any]:
@@ -64,6 +70,7 @@ class ExperimentDocument(Document):
             "priority": experiment.priority,
             "created_at": experiment.created_at,
             "finished_at": experiment.finished_at,
+            "archived": isinstance(experiment, ArchivedExperiment),
         }
 
     @classmethod
@@ -120,7 +127,8 @@ class ExperimentDetail(ExperimentDocument):
     """An experiment, its best trial and its pace. `parameters` and `seeds` (how many) are what its spec has.
 
     `trials_per_s` and `eta_s` (seconds) are null when nobody works on it, or too little has finished to tell. `eta_s`
-    is a median; the end comes between `eta_low_s` and `eta_high_s` eight times in ten.
+    is a median; the end comes between `eta_low_s` and `eta_high_s` eight times in ten. `missing` says in sentences what
+    the archive does not have of an experiment that is not in the store any more.
     """
 
     best: TrialDocument | None
@@ -131,9 +139,10 @@ class ExperimentDetail(ExperimentDocument):
     workers: int
     parameters: list[str]
     seeds: int
+    missing: list[str]
 
     @classmethod
-    def read(cls, store: Store, experiment: Experiment, parameters: Sequence[str], seeds: int) -> Self:
+    def read(cls, store: Reader, experiment: Experiment, parameters: Sequence[str], seeds: int) -> Self:
         """Ask the store for what goes with an experiment: a few round trips, however many trials there are."""
         best = store.best(experiment.id)
         workers = store.live_workers(experiment.resource_class)
@@ -153,8 +162,25 @@ class ExperimentDetail(ExperimentDocument):
             workers=workers,
             parameters=list(parameters),
             seeds=seeds,
+            missing=list(experiment.missing) if isinstance(experiment, ArchivedExperiment) else [],
+        )
+
+    @classmethod
+    def listed(cls, experiment: ArchivedExperiment) -> Self:
+        """What the list of the archive tells, without its trials being read."""
+        return cls(
+            **cls.fields_of(experiment),
+            best=TrialDocument.of(experiment.best) if experiment.best else None,
+            trials_per_s=None,
+            eta_s=None,
+            eta_low_s=None,
+            eta_high_s=None,
+            workers=0,
+            parameters=[],
+            seeds=1,
+            missing=list(experiment.missing),
         )
 
 
-def _last_finished(store: Store, experiment: Experiment) -> list[Trial]:
+def _last_finished(store: Reader, experiment: Experiment) -> list[Trial]:
     return store.finished(experiment.id, max(0, experiment.finished - RECENT), experiment.finished)

@@ -10,8 +10,9 @@ from threading import Lock
 import numpy as np
 
 from optml_queue.api.columns import STATES, Columns, chosen
+from optml_queue.api.reader import Reader
 from optml_queue.spec import Spec
-from optml_queue.store import Experiment, Store
+from optml_queue.store import Experiment
 from optml_queue.study import importance
 from optml_queue.trial import TrialState
 
@@ -33,29 +34,29 @@ class Importance:
 class Importances:
     """What is known of the experiments that were asked for last; one is worked out at a time."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._known: OrderedDict[str, Importance] = OrderedDict()
         self._lock = Lock()
 
-    def of(self, experiment: Experiment, columns: Columns) -> Importance:
-        """The importance over the trials of a table. Raises InputError without Optuna."""
+    def of(self, experiment: Experiment, columns: Columns, reader: Reader) -> Importance:
+        """The importance over the trials of a table, which are read anew. Raises InputError without Optuna."""
         with self._lock:
             known = self._known.get(experiment.id)
             if known is None or _is_old(known, experiment, columns):
-                known = self._known[experiment.id] = self._looked(experiment, columns)
+                known = self._known[experiment.id] = _looked(experiment, columns, reader)
             self._known.move_to_end(experiment.id)
             while len(self._known) > KEPT_MAX:
                 self._known.popitem(last=False)
             return known
 
-    def _looked(self, experiment: Experiment, columns: Columns) -> Importance:
-        complete = columns.states == STATES.index(TrialState.COMPLETE)
-        rows = np.flatnonzero(complete & np.isfinite(columns.value))
-        shown = chosen(rows, columns.value, TRIALS_MAX)
-        trials = self._store.trials(experiment.id, columns.numbers[shown].tolist())
-        shares = importance(trials, Spec.from_json(experiment.spec))
-        return Importance(shares, len(trials), len(shown) < len(rows), columns.covered)
+
+def _looked(experiment: Experiment, columns: Columns, reader: Reader) -> Importance:
+    complete = columns.states == STATES.index(TrialState.COMPLETE)
+    rows = np.flatnonzero(complete & np.isfinite(columns.value))
+    shown = chosen(rows, columns.value, TRIALS_MAX)
+    trials = reader.trials(experiment.id, columns.numbers[shown].tolist())
+    shares = importance(trials, Spec.from_json(experiment.spec))
+    return Importance(shares, len(trials), len(shown) < len(rows), columns.covered)
 
 
 def _is_old(known: Importance, experiment: Experiment, columns: Columns) -> bool:

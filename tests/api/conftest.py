@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 
 import httpx
@@ -10,6 +11,7 @@ from fastapi import FastAPI
 
 from optml_queue.api import create_app
 from optml_queue.api.installation import Installation
+from optml_queue.api.shelf import Shelf
 from optml_queue.settings import Settings
 from optml_queue.store import Store
 from optml_queue.store.tokens import Role
@@ -56,7 +58,10 @@ def address(app: FastAPI) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def store(here: Installation) -> Store:
+    """Nothing in the store, and nothing in the archive that it would not know."""
     here.store.client.flushall()
+    shutil.rmtree(here.archive.url, ignore_errors=True)
+    here.shelf = Shelf(lambda: here.archive)
     return here.store
 
 

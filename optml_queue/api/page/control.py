@@ -18,6 +18,7 @@ from optml_queue.errors import InputError, NotFoundError
 
 MESSAGES = {
     "pause": "Paused. Trials that run go on to their end; no other begins.",
+    "restore": "Back from the archive.",
     "resume": "Resumed.",
     "stop": "Stopping. Trials that run go on to their end; no other begins.",
     "cancel": "Cancelled. Results so far stay.",
@@ -43,6 +44,7 @@ class Verb:
 
 VERBS: Mapping[str, Verb] = {
     "pause": Verb(lambda id_, here, why: control.pause(id_, here, why)),
+    "restore": Verb(lambda id_, here, _why: control.restore(id_, here)),
     "resume": Verb(lambda id_, here, _why: control.resume(id_, here)),
     "stop": Verb(
         lambda id_, here, why: control.stop(id_, here, why),

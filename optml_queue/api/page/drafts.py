@@ -12,7 +12,7 @@ from optml_queue.api.installation import Here
 from optml_queue.api.page.forms import Form, refuse_viewers, see
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.control import extend
-from optml_queue.api.routes.experiments import Id, create_experiment, experiment_of
+from optml_queue.api.routes.experiments import Id, create_experiment, experiment_of, stored
 from optml_queue.api.submission import Sent
 from optml_queue.errors import InputError, SpecError
 from optml_queue.spec import Spec
@@ -35,7 +35,7 @@ router = APIRouter(prefix="/experiments", include_in_schema=False)
 def show_new(request: Request, here: Here, like: str = "") -> Response:
     """The form for a new experiment; with `like`, filled in with another one's spec."""
     refuse_viewers(request)
-    text = Spec.from_json(here.store.spec(here.store.resolve(like))).text if like else EXAMPLE
+    text = Spec.from_json(experiment_of(here, like).spec).text if like else EXAMPLE
     return _form(request, text, is_given=bool(like))
 
 
@@ -56,7 +56,7 @@ def create(request: Request, here: Here, form: Form) -> Response:
 def show_extend(request: Request, here: Here, id: Id) -> Response:  # noqa: A002
     """The spec of an experiment, to be given more points."""
     refuse_viewers(request)
-    found = experiment_of(here, id)
+    found = stored(here, id)
     spec = Spec.from_json(found.spec)
     return _form(request, spec.text or spec.to_yaml(), extended=found.id, is_given=True)
 

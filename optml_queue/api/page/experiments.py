@@ -9,12 +9,13 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Query, Request, Response
 
+from optml_queue.api.archived import ArchivedExperiment
 from optml_queue.api.columns import STATES, Columns
 from optml_queue.api.documents import ExperimentDetail
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.page.control import MESSAGES
 from optml_queue.api.page.rendering import page
-from optml_queue.api.routes.experiments import Id, experiment_of
+from optml_queue.api.routes.experiments import Id, experiment_of, part_of
 from optml_queue.api.routes.trials import Leaderboard, RankedPoint, best
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, InputError
@@ -43,16 +44,16 @@ def list_experiments(
     said: str = "",
 ) -> Response:
     """Experiments, the newest first."""
-    ids = here.store.ids(state)
-    first = (number - 1) * PER_PAGE
-    found = here.store.of_ids(ids[first : first + PER_PAGE])
+    part = part_of(here, state, (number - 1) * PER_PAGE, PER_PAGE)
     return page(
         request,
         "experiments.html",
-        experiments=[_detail(here, each) for each in found],
-        total=len(ids),
+        experiments=[_row(here, each) for each in part.experiments],
+        total=part.total,
+        unread=part.unread,
+        problem=part.problem,
         number=number,
-        pages=max(1, -(-len(ids) // PER_PAGE)),
+        pages=max(1, -(-part.total // PER_PAGE)),
         page_link=lambda n: f"/?{urlencode({'state': state, 'page': n} if state else {'page': n})}",
         state=state,
         states=tuple(ExperimentState),
@@ -75,15 +76,16 @@ def show_experiment(
     """
     found = experiment_of(here, id)
     detail = _detail(here, found)
-    columns = here.tables.columns(found)
+    columns = here.columns(found)
+    reader = here.reader(found)
     values: dict[str, Any] = {
         "experiment": detail,
         **_leaders(here, found, detail, columns, only_front=bool(front)),
         "varied": _varied(found),
         "hints": hints(_findings(columns), found.goal),
         "is_partial": columns.covered < columns.finished,
-        "failed": here.store.page(found.id, TrialState.FAILED, limit=FAILED_SHOWN),
-        "running": here.store.page(found.id, TrialState.RUNNING, limit=RUNNING_SHOWN),
+        "failed": reader.page(found.id, TrialState.FAILED, limit=FAILED_SHOWN),
+        "running": reader.page(found.id, TrialState.RUNNING, limit=RUNNING_SHOWN),
         "now": time.time(),
     }
     if part == "live":
@@ -133,7 +135,7 @@ def picture(here: Here, id: Id) -> Response:  # noqa: A002
     # Late, for it imports matplotlib, which most processes of the API never need.
     from optml_queue.plots import error_plot
 
-    trials = here.store.stream(found.id)
+    trials = here.reader(found).stream(found.id)
     drawn = error_plot(trials, list(_parameters(found)), found.metric, Goal(found.goal), found.id)
     return Response(drawn, media_type="image/png")
 
@@ -162,18 +164,24 @@ def compare(
     )
 
 
+def _row(here: Installation, found: Experiment) -> ExperimentDetail:
+    """What the list shows of an experiment. Of one that only the archive has, no trial is read for it."""
+    return ExperimentDetail.listed(found) if isinstance(found, ArchivedExperiment) else _detail(here, found)
+
+
 def _detail(here: Installation, found: Experiment) -> ExperimentDetail:
     spec = json.loads(found.spec)
-    return ExperimentDetail.read(here.store, found, list(spec["parameters"]), len(spec["seeds"]))
+    return ExperimentDetail.read(here.reader(found), found, list(spec["parameters"]), len(spec["seeds"]))
 
 
 def _leaders(
     here: Installation, found: Experiment, detail: ExperimentDetail, columns: Columns, *, only_front: bool
 ) -> dict[str, Any]:
     """What the leaderboard shows: the best points or the front, and with several metrics what each measured."""
+    reader = here.reader(found)
     front = columns.numbers[columns.front].tolist()
     only_front = only_front and bool(columns.weighed)
-    shown = here.store.trials(found.id, front[:FRONT_SHOWN]) if only_front else []
+    shown = reader.trials(found.id, front[:FRONT_SHOWN]) if only_front else []
     points = [
         RankedPoint(
             rank=rank, params=t.params, mean=t.metrics[found.metric], sd=None, n=1, of=1, diverged=0, number=t.number
@@ -183,7 +191,7 @@ def _leaders(
     board = _board(here, found, detail)
     listed = points if only_front else board.points if board else []
     others = [metric.name for metric in columns.weighed if metric.name != found.metric]
-    measured = here.store.trials(found.id, [point.number for point in listed]) if others else []
+    measured = reader.trials(found.id, [point.number for point in listed]) if others else []
     return {
         "board": board,
         "listed": listed,

@@ -10,6 +10,7 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from optml_queue.api.archived import ArchivedExperiment
 from optml_queue.api.installation import Here
 from optml_queue.api.page.control import MESSAGES
 from optml_queue.api.page.rendering import page
@@ -61,6 +62,7 @@ def table(
         "trials.html",
         status=status,
         experiment=found,
+        is_archived=isinstance(found, ArchivedExperiment),
         listed=listed,
         parameters=parameters,
         others=[metric["name"] for metric in spec.get("metrics", ())[1:]],
@@ -85,6 +87,7 @@ def show(request: Request, here: Here, id: Id, number: Number, said: str = "") -
         request,
         "trial.html",
         experiment=found,
+        is_archived=isinstance(found, ArchivedExperiment),
         trial=show_trial(found.id, number, here),
         written=show_logs(found.id, number, here, 0),
         checkpoints=[key.rpartition("/")[2] for key in here.archive.keys(f"{found.id}/checkpoints/{number}")],

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from optml_queue.api.installation import Here
-from optml_queue.api.routes.experiments import PREFIX, Id, experiment_of
+from optml_queue.api.routes.experiments import PREFIX, Id, stored
 
 router = APIRouter(prefix=PREFIX, tags=["events"])
 
@@ -53,8 +53,9 @@ async def follow(
 
     `experiment` carries what the list of experiments shows of it, whenever that changes; `trials` a list of trials
     that finished; `end` says that it is over. The id of an event is a position in the log of finished trials.
+    Nothing happens to an experiment that only the archive has (409).
     """
-    found = await run_in_threadpool(experiment_of, here, id)
+    found = await run_in_threadpool(stored, here, id)
     position = int(last_event_id) if last_event_id else since
     events = await here.feeds.stream(found, position)
     return EventStream(events, headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 
 from optml_queue import experiments
+from optml_queue.api.archived import ArchivedExperiment
 from optml_queue.api.documents import Document, ExperimentDetail, ExperimentDocument
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.problems import ConflictError
@@ -44,10 +47,15 @@ SPEC_BODY: dict[str, Any] = {
 
 
 class ExperimentList(Document):
-    """Experiments, the newest first. `total` counts all that match."""
+    """Experiments, the newest first; after them those that only the archive has. `total` counts all that match.
+
+    `unread` more lie in the archive and were not read in time: ask again. `problem` says why none is there of those.
+    """
 
     experiments: list[ExperimentDocument]
     total: int
+    unread: int
+    problem: str
 
 
 class SpecDocument(Document):
@@ -64,10 +72,32 @@ def list_experiments(
     offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ExperimentList:
-    """List experiments, the newest first."""
-    ids = here.store.ids(state)
-    found = here.store.of_ids(ids[offset : offset + limit])
-    return ExperimentList(experiments=[ExperimentDocument.of(each) for each in found], total=len(ids))
+    """List experiments, the newest first: those of the store, then those that only the archive has."""
+    part = part_of(here, state, offset, limit)
+    documents = [ExperimentDocument.of(each) for each in part.experiments]
+    return ExperimentList(experiments=documents, total=part.total, unread=part.unread, problem=part.problem)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some experiments of a list, and what goes with them in `ExperimentList`."""
+
+    experiments: Sequence[Experiment]
+    total: int
+    unread: int
+    problem: str
+
+
+def part_of(here: Installation, state: ExperimentState | None, offset: int, limit: int) -> Part:
+    """The experiments `offset` to `offset + limit` of the list."""
+    known = here.store.ids()
+    ids = known if state is None else here.store.ids(state)
+    listing = here.shelf.listed(frozenset(known))
+    archived = [each for each in listing.experiments if state in (None, each.state)]
+    found: list[Experiment] = [*here.store.of_ids(ids[offset : offset + limit])]
+    left = max(0, offset - len(ids))
+    found += archived[left : left + max(0, limit - max(0, len(ids) - offset))]
+    return Part(found, len(ids) + len(archived), listing.unread, listing.problem)
 
 
 @router.post("", status_code=201, openapi_extra=SPEC_BODY)
@@ -117,13 +147,13 @@ def show_experiment(id: Id, here: Here) -> ExperimentDetail:  # noqa: A002
     """Show an experiment: its state, its pace, its best trial."""
     found = experiment_of(here, id)
     spec = json.loads(found.spec)
-    return ExperimentDetail.read(here.store, found, list(spec["parameters"]), len(spec["seeds"]))
+    return ExperimentDetail.read(here.reader(found), found, list(spec["parameters"]), len(spec["seeds"]))
 
 
 @router.get("/{id}/spec")
 def show_spec(id: Id, here: Here) -> SpecDocument:  # noqa: A002
     """Show the spec of an experiment, as typed and as it was understood."""
-    spec = Spec.from_json(here.store.spec(here.store.resolve(id)))
+    spec = Spec.from_json(experiment_of(here, id).spec)
     return SpecDocument(text=spec.text, resolved=spec.to_yaml())
 
 
@@ -134,7 +164,7 @@ def delete_experiment(
     keep_archive: Annotated[bool, Query(description="Forget it in the store only; its files stay.")] = False,
 ) -> None:
     """Remove an experiment that is over: its records in the store and its files in the archive."""
-    found = experiment_of(here, id)
+    found = stored(here, id)
     if not found.is_over:
         raise ConflictError(f"{found.id} is {found.state}; end it first: optml cancel {found.id}")
     if not keep_archive:
@@ -144,5 +174,14 @@ def delete_experiment(
 
 
 def experiment_of(here: Installation, text: str) -> Experiment:
-    """The experiment meant by an id or `latest`. Raises NotFoundError."""
-    return here.store.experiment(here.store.resolve(text))
+    """The experiment meant by an id or `latest`, of store or archive. Raises NotFoundError."""
+    return here.experiment(text)
+
+
+def stored(here: Installation, text: str) -> Experiment:
+    """An experiment that can be changed. Raises NotFoundError, ConflictError for one that only the archive has."""
+    found = here.experiment(text)
+    if isinstance(found, ArchivedExperiment):
+        advice = f"bring it back first: POST {PREFIX}/{found.id}/restore, or optml resume {found.id}"
+        raise ConflictError(f"{found.id} is only in the archive, where nothing is changed; {advice}")
+    return found

@@ -242,7 +242,7 @@ def importance(id: Id, here: Here) -> ImportanceFigure:  # noqa: A002
     """Which parameters matter (PED-ANOVA), and which may as well be fixed. Takes a moment the first time."""
     found, columns = _columns(here, id)
     try:
-        known = here.importances.of(found, columns)
+        known = here.importances.of(found, columns, here.reader(found))
     except InputError as error:
         return ImportanceFigure(
             **_figure(found, columns), parameters=[], trials=0, is_sample=False, advice=[], needs=str(error)
@@ -277,9 +277,10 @@ def history(id: Id, here: Here) -> History:  # noqa: A002
 def curves(id: Id, here: Here, limit: Annotated[int, Query(ge=1, le=CURVES_MAX)] = 10) -> Curves:  # noqa: A002
     """What the best trials, and those that run, reported by step."""
     found = experiment_of(here, id)
-    running = here.store.page(found.id, TrialState.RUNNING, limit=limit)
-    trials = {trial.number: trial for trial in [*running, *here.store.best(found.id, limit)]}
-    reported = ((trial, here.store.curve(found.id, trial.number)) for trial in trials.values())
+    reader = here.reader(found)
+    running = reader.page(found.id, TrialState.RUNNING, limit=limit)
+    trials = {trial.number: trial for trial in [*running, *reader.best(found.id, limit)]}
+    reported = ((trial, reader.curve(found.id, trial.number)) for trial in trials.values())
     drawn = [_curve(trial.number, trial.state, values) for trial, values in reported if values]
     return Curves(metric=found.metric, curves=list(islice(drawn, limit * 2)))
 
@@ -314,7 +315,7 @@ def timeline(id: Id, here: Here) -> Timeline:  # noqa: A002
 
 def _columns(here: Installation, text: str) -> tuple[Experiment, Columns]:
     found = experiment_of(here, text)
-    return found, here.tables.columns(found)
+    return found, here.columns(found)
 
 
 def _figure(found: Experiment, columns: Columns) -> dict[str, Any]:

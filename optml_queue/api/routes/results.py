@@ -57,7 +57,7 @@ def _table(here: Installation, found: Experiment, form: Form) -> BinaryIO:
     # A table's columns are known once all trials were read, so it goes through a file, not through memory.
     table = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 -- `chunks` closes it
     parameters = list(json.loads(found.spec)["parameters"])
-    export(here.store.stream(found.id), form, table, parameters, [found.metric])
+    export(here.reader(found).stream(found.id), form, table, parameters, [found.metric])
     table.seek(0)
     return table
 

@@ -136,11 +136,12 @@ def list_trials(
     if quick is not None:
         trials, total, covered = *quick, found.finished
     else:
-        columns = here.tables.columns(found)
+        columns = here.columns(found)
         matching = _matching(columns, state, where, as_of)
         rows = _ordered(columns, matching, found, sort, descending)
         numbers = columns.numbers[rows[offset : offset + limit]]
-        trials, total, covered = here.store.trials(found.id, [int(n) for n in numbers]), len(rows), columns.covered
+        trials = here.reader(found).trials(found.id, [int(n) for n in numbers])
+        total, covered = len(rows), columns.covered
     documents = [TrialDocument.of(trial) for trial in trials]
     return TrialPage(trials=documents, total=total, covered=covered, finished=found.finished)
 
@@ -149,15 +150,15 @@ def _indexed(
     here: Installation, found: Experiment, state: TrialState | None, sort: str, offset: int, limit: int
 ) -> tuple[Sequence[Trial], int] | None:
     """Trials in an order that the store keeps, and how many there are; None for any other."""
-    counts = found.counts
-    # The store ranks feasible trials alone, and does not count them.
+    counts, reader = found.counts, here.reader(found)
+    # Feasible trials alone are ranked, and nobody counts them.
     is_counted = not json.loads(found.spec).get("constraints")
     if sort == Sort.METRIC and state in (None, TrialState.COMPLETE) and is_counted:
-        return here.store.page(found.id, TrialState.COMPLETE, offset, limit), counts[TrialState.COMPLETE]
+        return reader.page(found.id, TrialState.COMPLETE, offset, limit), counts[TrialState.COMPLETE]
     if sort == Sort.FINISHED and state is None:
-        return here.store.finished(found.id, offset, offset + limit), found.finished
+        return reader.finished(found.id, offset, offset + limit), found.finished
     if sort == Sort.NUMBER and state is not TrialState.COMPLETE:
-        return here.store.page(found.id, state, offset, limit), sum(counts.values()) if state is None else counts[state]
+        return reader.page(found.id, state, offset, limit), sum(counts.values()) if state is None else counts[state]
     return None
 
 
@@ -231,7 +232,7 @@ def best(id: Id, here: Here, limit: Annotated[int, Query(ge=1, le=100)] = 10) ->
 
 def _ranked(here: Installation, found: Experiment, limit: int) -> list[dict[str, Any]]:
     if len(json.loads(found.spec)["seeds"]) == 1:
-        trials = here.store.best(found.id, limit)
+        trials = here.reader(found).best(found.id, limit)
         points = [
             Ranked(rank, trial.params, trial.metrics[found.metric], None, 1, 1, 0, trial.number)
             for rank, trial in enumerate(trials, start=1)
@@ -245,19 +246,19 @@ def _ranked(here: Installation, found: Experiment, limit: int) -> list[dict[str,
             f"{found.id} runs and has more than {RANKED_MAX:,} trials under several seeds: its points are ranked "
             "at its end; until then, trials?sort=metric shows the best trials"
         )
-    points = leaderboard(here.store.stream(found.id), found.metric, Goal(found.goal), limit)
+    points = leaderboard(here.reader(found).stream(found.id), found.metric, Goal(found.goal), limit)
     return [asdict(point) for point in points]
 
 
 @router.get("/{id}/trials/{number}")
 def show_trial(id: Id, number: Number, here: Here) -> TrialDetail:  # noqa: A002
     """Show a trial with its failed attempts, its curve and the files it kept."""
-    experiment, trial = _trial(here, id, number)
-    folder = artifacts_folder(experiment, number)
+    found, trial = _trial(here, id, number)
+    folder, reader = artifacts_folder(found.id, number), here.reader(found)
     return TrialDetail(
         **TrialDocument.of(trial).model_dump(),
-        ended_attempts=[AttemptDocument.of(each) for each in here.store.attempts(experiment, number)],
-        curve=list(here.store.curve(experiment, number).items()),
+        ended_attempts=[AttemptDocument.of(each) for each in reader.attempts(found.id, number)],
+        curve=list(reader.curve(found.id, number).items()),
         artifacts=[key.removeprefix(f"{folder}/") for key in here.archive.keys(folder)],
     )
 
@@ -270,16 +271,16 @@ def show_logs(
     start: Annotated[int, Query(ge=0, le=2**31, description="Skip the first lines.")] = 0,
 ) -> Lines:
     """Show what a trial logged, and what its attempts wrote to stdout and stderr."""
-    experiment, trial = _trial(here, id, number)
-    written = {n: output(here.archive, experiment, number, n) for n in range(1, min(trial.attempts, 20) + 1)}
+    found, trial = _trial(here, id, number)
+    written = {n: output(here.archive, found.id, number, n) for n in range(1, min(trial.attempts, 20) + 1)}
     return Lines(
-        lines=here.store.logs(experiment, number, start), output={n: text for n, text in written.items() if text}
+        lines=here.reader(found).logs(found.id, number, start), output={n: text for n, text in written.items() if text}
     )
 
 
-def _trial(here: Installation, text: str, number: int) -> tuple[str, Trial]:
-    experiment = here.store.resolve(text)
-    found = here.store.trials(experiment, [number])
-    if not found:
-        raise NotFoundError(f"{experiment} has no trial {number}; it may not have been reserved yet")
-    return experiment, found[0]
+def _trial(here: Installation, text: str, number: int) -> tuple[Experiment, Trial]:
+    found = experiment_of(here, text)
+    trials = here.reader(found).trials(found.id, [number])
+    if not trials:
+        raise NotFoundError(f"{found.id} has no trial {number}; it may not have been reserved yet")
+    return found, trials[0]
