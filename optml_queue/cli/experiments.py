@@ -446,26 +446,23 @@ def draw(source: Source, record: Experiment, kind: Picture) -> bytes:
     from optml_queue.plots import contour_plot, error_plot, pareto_plot
     from optml_queue.spec import Spec
 
-    spec, trials = Spec.from_json(record.spec), source.stream(record.id)
-    parameters = [axis.name for axis in spec.space.axes]
     if not record.counts[TrialState.COMPLETE]:
         raise NotFoundError(f"{record.id} has no complete trial yet: there is nothing to draw")
+    spec, trials = Spec.from_json(record.spec), source.stream(record.id)
+    judged = ([axis.name for axis in spec.space.axes], record.metric, Goal(record.goal), record.id)
     if kind is Picture.PARETO and not spec.other_metrics:
-        raise InputError(
-            f"--kind pareto: {record.id} is judged by {record.metric} alone; a spec has several as metrics:"
-        )
+        raise InputError(f"--kind pareto: {record.id} has one metric, {record.metric}; list several as metrics:")
+    picture: bytes | None = None
     if kind is Picture.ERROR:
-        return error_plot(trials, parameters, record.metric, Goal(record.goal), record.id)
-    picture = (
-        contour_plot(trials, parameters, record.metric, Goal(record.goal), record.id)
-        if kind is Picture.CONTOUR
-        else pareto_plot(trials, spec.metrics, record.id)
-    )
+        picture = error_plot(trials, *judged)
+    elif kind is Picture.CONTOUR:
+        picture = contour_plot(trials, *judged)
+    else:
+        picture = pareto_plot(trials, spec.metrics, record.id)
     if picture is None:
-        what = (
-            "two numbers of which three values each were tried"
-            if kind is Picture.CONTOUR
-            else "a trial with all metrics"
-        )
-        raise NotFoundError(f"{record.id} lacks {what}: there is nothing of the kind to draw")
+        lacking = {
+            Picture.CONTOUR: "two parameters that are numbers and took three values each",
+            Picture.PARETO: "a trial with a figure for each metric",
+        }
+        raise NotFoundError(f"{record.id} has not {lacking[kind]}: there is nothing of the kind to draw")
     return picture

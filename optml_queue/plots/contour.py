@@ -71,6 +71,8 @@ def contour_plot(
     told = f"{int(known.sum()):,} complete trials{', means over all other parameters' if others else ''}"
     figure = look.canvas(title, told)
     axes = figure.add_subplot()
+    axes.use_sticky_edges = False
+    axes.margins(0.03)
     image = _fill(axes, made, goal)
     handles = axes.plot(made.x, made.y, "o", color="white", markersize=4.5, mec=look.INK, mew=0.8, label="tried")
     places = np.flatnonzero(is_diverged)[:_DIVERGED_MAX]

@@ -7,18 +7,17 @@ import time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from optml_queue.api.archived import ArchivedExperiment
 from optml_queue.api.columns import STATES, Columns
 from optml_queue.api.documents import ExperimentDetail
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.page.control import MESSAGES
+from optml_queue.api.page.pictures import PICTURE_MAX
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of, part_of
 from optml_queue.api.routes.trials import Leaderboard, RankedPoint, best
-from optml_queue.driver import Goal
-from optml_queue.errors import ArchiveError, InputError
 from optml_queue.hints import Findings, hints
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState
@@ -29,7 +28,6 @@ TOP = 10
 FRONT_SHOWN = 50
 FAILED_SHOWN, RUNNING_SHOWN = 5, 8
 RANKED_MAX = 5_000  # finished trials under several seeds that are ranked while somebody waits for a page
-PICTURE_MAX = 20_000  # finished trials that a picture is drawn of while somebody waits for it
 COMPARED = 2
 
 router = APIRouter(include_in_schema=False)
@@ -101,17 +99,6 @@ def show_experiment(
     )
 
 
-@router.get("/experiments/{id}/plots/{figure}")
-def plot(
-    request: Request,
-    here: Here,
-    id: Id,  # noqa: A002
-    figure: Annotated[str, Path(pattern="^[a-z]{1,20}$")],
-) -> Response:
-    """One plot on a page of its own, to look closer."""
-    return page(request, "plot.html", plotly=True, experiment=experiment_of(here, id), figure=figure)
-
-
 @router.get("/experiments/{id}/spec.yaml")
 def spec_file(here: Here, id: Id) -> Response:  # noqa: A002
     """The spec as it was typed, as a file."""
@@ -119,25 +106,6 @@ def spec_file(here: Here, id: Id) -> Response:  # noqa: A002
     spec = Spec.from_json(found.spec)
     headers = {"Content-Disposition": f'attachment; filename="{found.id}.yaml"'}
     return Response((spec.text or spec.to_yaml()).encode(errors="replace"), 200, headers, "application/yaml")
-
-
-@router.get("/experiments/{id}/error.png")
-def picture(here: Here, id: Id) -> Response:  # noqa: A002
-    """Error versus configuration as a picture: the archive's when it shows the end, else one drawn now."""
-    found = experiment_of(here, id)
-    if found.is_consolidated:
-        try:
-            return Response(here.archive.get(f"{found.id}/error.png"), media_type="image/png")
-        except ArchiveError:
-            pass  # somebody removed it; the store has what it showed
-    if found.finished > PICTURE_MAX:
-        raise InputError(f"{found.id} has more than {PICTURE_MAX:,} trials: its picture is drawn at its end")
-    # Late, for it imports matplotlib, which most processes of the API never need.
-    from optml_queue.plots import error_plot
-
-    trials = here.reader(found).stream(found.id)
-    drawn = error_plot(trials, list(_parameters(found)), found.metric, Goal(found.goal), found.id)
-    return Response(drawn, media_type="image/png")
 
 
 @router.get("/compare")
