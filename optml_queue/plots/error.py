@@ -361,7 +361,7 @@ def _draw_map(figure: Figure, axes: Axes, scene: _Scene, across: _Scale, up: _Sc
     axes.tick_params(which="both", length=0, labelsize=10, colors=look.INK)
     axes.spines[:].set_visible(False)
     handles = _draw_bad_cells(axes, cells)
-    if scene.best is not None:
+    if scene.best is not None and {across.name, up.name} <= scene.best.params.keys():
         handles.append(_frame(axes, across.index(scene.best), up.index(scene.best)))
     if values.size <= _TEXTS_MAX:
         _write_cells(axes, values, image)
@@ -426,8 +426,9 @@ def _draw_scatter(figure: Figure, axes: Axes, scene: _Scene, across: _Scale, up:
         look.bar(figure, axes, scene.metric, dots)
     else:
         look.empty(axes)
-    if scene.best is not None:
-        handles += axes.plot(across.place(scene.best), up.place(scene.best), label="best", **look.BEST)  # type: ignore[arg-type]
+    x, y, _ = places([scene.best] if scene.best is not None else [])
+    if x:
+        handles += axes.plot(x, y, label="best", **look.BEST)
     across.dress(axes, "x")
     up.dress(axes, "y")
     look.legend(figure, handles)

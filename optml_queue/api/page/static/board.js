@@ -203,7 +203,7 @@ export class Board {
         option.selected = value === choice.value;
         select.append(option);
       }
-      select.addEventListener("change", () => { plot.chosen[choice.name] = select.value; plot.closer.search = new URLSearchParams(plot.chosen); this.touch(plot); });
+      select.addEventListener("change", () => { plot.chosen[choice.name] = select.value; plot.closer.search = new URLSearchParams(plot.chosen); this.want(plot); });
       return label;
     }));
   }

@@ -46,7 +46,7 @@ export function chart(area, { traces, layout }, c, open) {
   const legend = layout.showlegend ? listed(traces, width) : { items: [], height: 0 };
   const frame = framed(traces, layout, width, height, legend.height, bar);
   const axes = placed(traces, layout, frame, c, svg);
-  const plot = add(svg, "g");
+  const plot = add(svg, "g", { class: "marks" });
   for (const trace of traces) {
     const x = axes[trace.xaxis ?? "x"], y = axes[trace.yaxis ?? "y"];
     if (trace.type === "bar") bars(plot, trace, x, y, hits);
