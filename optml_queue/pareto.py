@@ -34,6 +34,8 @@ def undominated(scores: NDArray[np.float64]) -> NDArray[np.int64]:
     `scores` are float64 of shape (trials, metrics), all finite, smallest best.
     """
     rest = np.lexsort(scores.T[::-1]).astype(np.int64)
+    if scores.shape[1] == 2:
+        return rest[_descends(scores[rest])]
     found = []
     # What dominates a row comes before it in this order, so the first one that is left is on the front.
     while len(rest):
@@ -42,6 +44,17 @@ def undominated(scores: NDArray[np.float64]) -> NDArray[np.int64]:
         others = scores[rest[1:]]
         rest = rest[1:][(others < first).any(axis=1) | (others == first).all(axis=1)]
     return np.array(found, dtype=np.int64)
+
+
+def _descends(pairs: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of sorted pairs have a smaller second value than all before them, or are equal to one that has."""
+    if not len(pairs):
+        return np.array([], dtype=bool)
+    lowest = np.concatenate(([np.inf], np.minimum.accumulate(pairs[:-1, 1])))
+    descends: NDArray[np.bool_] = pairs[:, 1] < lowest
+    # The first of equal pairs is the one that descends.
+    leader = np.maximum.accumulate(np.where(descends, np.arange(len(pairs)), 0))
+    return (pairs == pairs[leader]).all(axis=1)
 
 
 def _scores(trial: Trial, metrics: Sequence[Metric]) -> tuple[float, ...] | None:

@@ -197,6 +197,6 @@ def test_a_front_is_drawn_over_what_it_dominates_and_what_breaks_a_constraint(dr
     assert pareto_plot(iter(trials), [Metric("a", goal), Metric("b")], "x")
     assert legend(drawn[-1]) == ["dominated", "breaks a constraint", "Pareto front"]
     front = next(line for line in drawn[-1].axes[0].lines if line.get_label() == "Pareto front")
-    assert sorted(sign * x for x in front.get_xdata()) == [1.0, 2.0, 3.0]  # type: ignore[union-attr]
+    assert sorted(sign * np.asarray(front.get_xdata())) == [1.0, 2.0, 3.0]
     assert front.get_drawstyle() == ("steps-post" if sign > 0 else "steps-pre")
     assert pareto_plot(iter(trials), [Metric("a"), Metric("c")], "x") is None

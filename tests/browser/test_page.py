@@ -132,7 +132,8 @@ def test_a_viewer_is_offered_nothing_that_changes_anything(browser: Browser, sit
 def shown(workers: Cluster) -> tuple[str, str]:
     """A finished search over three parameters with two metrics, and an experiment with a failed trial."""
     rich = workers.submit(
-        "  value: {values: [1.0, 2.0, 3.0, 30.0]}\n  sleep_s: {values: [0.0, 0.01, 0.02]}\n  polite: {values: [false, true]}",
+        "  value: {values: [1.0, 2.0, 3.0, 30.0]}\n  sleep_s: {values: [0.0, 0.01, 0.02]}\n"
+        "  polite: {values: [false, true]}",
         name="rich",
         more="metrics: [{name: nmse}, {name: duration_s}]\nconstraints: [value < 20]",
     )

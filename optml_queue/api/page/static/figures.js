@@ -248,7 +248,7 @@ function drawImportance(importance, c) {
   const words = shares.map((share) => `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`), names = importance.parameters.map((each) => shortened(each.name));
   return {
     traces: [{ type: "bar", orientation: "h", x: shares, y: names, text: words, hovertext: names.map((name, i) => `${name} ${words[i]}`), textposition: "outside", cliponaxis: false, textfont: { color: c.ink }, marker: { color: c.accent } }],
-    layout: { bargap: 0.35, xaxis: axis(c, "share of what tells the best trials from all others", { range: [0, Math.max(...shares) * 1.15], tickformat: ".0%" }), yaxis: axis(c, "", { type: "category", categoryarray: names, autorange: "reversed", plain: true, showgrid: false }) },
+    layout: { bargap: 0.35, xaxis: axis(c, "share of the importance", { range: [0, Math.max(...shares) * 1.15], tickformat: ".0%" }), yaxis: axis(c, "", { type: "category", categoryarray: names, autorange: "reversed", plain: true, showgrid: false }) },
     note: `What the best tenth has in common (PED-ANOVA), over ${importance.trials.toLocaleString("en")} trials${importance.is_sample ? ", a sample" : ""}. ${importance.advice.join(" ")}`,
     label: names.map((name, i) => `${name} ${words[i]}`).join(", "),
   };
