@@ -54,7 +54,8 @@ def _descends(pairs: NDArray[np.float64]) -> NDArray[np.bool_]:
     descends: NDArray[np.bool_] = pairs[:, 1] < lowest
     # The first of equal pairs is the one that descends.
     leader = np.maximum.accumulate(np.where(descends, np.arange(len(pairs)), 0))
-    return (pairs == pairs[leader]).all(axis=1)
+    equals: NDArray[np.bool_] = (pairs == pairs[leader]).all(axis=1)
+    return equals
 
 
 def _scores(trial: Trial, metrics: Sequence[Metric]) -> tuple[float, ...] | None:
