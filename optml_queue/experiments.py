@@ -277,7 +277,7 @@ def _recover(store: Store, experiment: Experiment, workers: int) -> None:
 
 
 def _brought(archive: Archive, code: Code) -> Code:
-    if isinstance(code, Algorithm) or not code.source:
+    if isinstance(code, Algorithm) or not code.source or code.digest:
         return code
     return code.packed(program.upload(archive, Path(code.source)))
 

@@ -6,18 +6,26 @@ packed it and when. A folder's hidden files, compiled Python and results of expe
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from optml_queue.errors import DriverError
 
 MAX_BYTES = 50 << 20
 MAX_FILES = 10_000
 _LEFT_OUT = ("__pycache__", "optml-results")
+_BLOCK = 512
+_EXTENDING = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK)
+# Links, devices and folders are told by their names later.
+_KINDS = (*_EXTENDING, tarfile.REGTYPE, *(b"%d" % kind for kind in range(1, 7)))
+_EXTENSION_MAX = 8 << 10  # bytes: names are far shorter
+_EXTENSIONS_MAX = 4  # before one entry
 
 
 def packed_files(path: Path) -> dict[str, Path]:
@@ -102,16 +110,47 @@ def unpack(body: bytes, folder: Path) -> None:
     A pack may come from anybody who can write to the archive: raises DriverError for names that lead out of the
     folder, for links and devices, and for more than a pack may hold.
     """
+    unpack_tar(io.BytesIO(body), folder)
+
+
+def unpack_tar(file: BinaryIO, folder: Path, *, pass_over_folders: bool = False) -> None:
+    """Like `unpack`, for a tar archive that somebody else made, too: such a one may have entries for folders."""
     try:
-        with tarfile.open(fileobj=io.BytesIO(body), mode="r:") as archive:
+        _check_headers(file)
+        with tarfile.open(fileobj=file, mode="r:") as archive:
             left = MAX_BYTES
             for count, entry in enumerate(archive):
                 left -= entry.size
                 if left < 0 or count >= MAX_FILES:
                     raise DriverError("the pack holds more than a pack may")
-                _write(archive, entry, folder)
+                if not (pass_over_folders and entry.isdir()):
+                    _write(archive, entry, folder)
     except (tarfile.TarError, EOFError, ValueError) as error:
         raise DriverError(f"not a pack: {error}") from error
+
+
+def _check_headers(file: BinaryIO) -> None:
+    """Raises DriverError for headers that would lead `tarfile` astray, or have it work for hours.
+
+    Namely: sizes that are negative, or said twice; headers that only extend others, long or in long chains; sparse
+    files, and kinds that only some programs know. Entries are passed over as `tarfile` does it.
+    """
+    extensions = 0
+    while len(header := file.read(_BLOCK)) == _BLOCK and header != bytes(_BLOCK):
+        kind, digits = header[156:157], header[124:136].partition(b"\0")[0].strip()
+        if kind not in _KINDS or not (digits or b"0").isdigit():
+            raise DriverError("not a pack: it has entries of a kind that no pack has; make it with tar --format=ustar")
+        size = int(digits or b"0", 8)
+        extensions = extensions + 1 if kind in _EXTENDING else 0
+        if kind in _EXTENDING:
+            is_long = size > _EXTENSION_MAX or extensions > _EXTENSIONS_MAX
+            said = b"" if is_long else file.read(size)
+            if is_long or b" size=" in said or b"GNU.sparse" in said:
+                raise DriverError("not a pack: it has headers that no pack has; make it with tar --format=ustar")
+            file.seek(-size % _BLOCK, os.SEEK_CUR)
+        elif kind == tarfile.REGTYPE:
+            file.seek(size + -size % _BLOCK, os.SEEK_CUR)
+    file.seek(0)
 
 
 def _write(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> None:
@@ -121,7 +160,14 @@ def _write(archive: tarfile.TarFile, entry: tarfile.TarInfo, folder: Path) -> No
     if content is None:
         raise DriverError(f"the pack holds {entry.name[:100]!r}, which is no plain file inside it")
     target = folder.joinpath(*name.parts)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as file:  # "x": a name comes once, and is no link that an earlier entry made
-        file.write(content.read())
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as file:  # "x": a name comes once, and is no link that an earlier entry made
+            file.write(content.read())
+    except (FileExistsError, NotADirectoryError):
+        raise DriverError(f"the pack holds {entry.name[:100]!r} twice, or as a file and a folder") from None
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise DriverError(f"the pack holds {entry.name[:100]!r}…, a name that is too long") from None
+        raise
     target.chmod(0o755 if entry.mode & 0o100 else 0o644)

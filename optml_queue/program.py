@@ -48,11 +48,14 @@ def entry_of(path: Path) -> str:
     raise DriverError(f"{path}: the folder has no {' and no '.join(ENTRIES)}")
 
 
-def load_program(path: Path, entry: str, judged: Metric, requirements: Iterable[str] = ()) -> Driver:
+def load_program(
+    path: Path, entry: str, judged: Metric, requirements: Iterable[str] = (), *, may_run: bool = True
+) -> Driver:
     """The driver of a program: `path` is its file or folder, `judged` the metric that the spec names.
 
     A program that declares nothing runs when `train` is first called, so that it can be submitted where its
-    libraries are missing. One that declares something runs now.
+    libraries are missing. One that declares something runs now, unless it may not: then what it declares is checked
+    where it trains.
     Raises DriverError with file, line and rule for what is no program, and one that names the requirement which this
     machine lacks.
     """
@@ -65,7 +68,7 @@ def load_program(path: Path, entry: str, judged: Metric, requirements: Iterable[
     if "train" not in names and "*" not in names:
         raise DriverError(f"{file}: train: must be a function train(trial), it is missing")
     program = _Program(folder, entry, sources, judged, tuple(requirements))
-    return program.driver if names & _DECLARATIONS else program.lazy_driver()
+    return program.driver if may_run and names & _DECLARATIONS else program.lazy_driver()
 
 
 class _Program:

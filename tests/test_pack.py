@@ -11,7 +11,7 @@ import pytest
 
 from optml_queue import pack as pack_module
 from optml_queue.errors import DriverError
-from optml_queue.pack import digest_of, pack, packed_files, unpack
+from optml_queue.pack import digest_of, pack, packed_files, unpack, unpack_tar
 
 
 def folder_of(parent: Path, **files: str) -> Path:
@@ -141,5 +141,61 @@ def test_a_pack_that_is_too_much_or_none_is_refused(tmp_path: Path, monkeypatch:
 
 
 def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises((DriverError, FileExistsError)):
-        unpack(tar_of(entry("a"), entry("a")), tmp_path)
+    for second in ("a", "a/b"):
+        with pytest.raises(DriverError, match="twice, or as a file and a folder"):
+            unpack(tar_of(entry("a"), entry(second)), tmp_path / second)
+
+
+def sized(name: str, size: bytes, kind: bytes = b"0") -> bytes:
+    """A header whose size is written as no library would."""
+    header = bytearray(entry(name).tobuf(tarfile.USTAR_FORMAT))
+    header[124:136], header[156:157] = size.ljust(12, b"\0"), kind
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    return bytes(header)
+
+
+EXTENDING = sized("x", b"17", b"x") + b"15 path=ninetee".ljust(512, b"\0")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        sized("back", b"\xff" * 12) * 3,  # a size of -1: tarfile would read the same header for ever
+        sized("back", b"-1000") * 3,
+        sized("far", b"\x80" + b"\0" * 6 + b"\x7f" * 5),
+        sized("odd", b"1_0"),
+        EXTENDING * 5_000 + sized("a", b"0"),  # one call of tarfile's in another
+        sized("x", b"100000", b"x") + b"1" * 32_768 + sized("a", b"0"),  # a pattern of tarfile's would take minutes
+        sized("x", b"20", b"x") + b"16 size=-0005120".ljust(512, b"\0") + sized("a", b"0"),
+        sized("x", b"40", b"g") + b"22 GNU.sparse.size=9999999999999".ljust(512, b"\0") + sized("a", b"0"),
+        sized("sparse", b"0", b"S"),
+        sized("odd", b"0", b"V"),
+        sized("old/", b"0", b"\0"),
+    ],
+)
+def test_headers_that_lead_tarfile_astray_are_refused(tmp_path: Path, body: bytes) -> None:
+    with pytest.raises(DriverError, match="that no pack has"):
+        unpack(body + bytes(1024), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_what_tar_made_of_a_folder_is_unpacked(tmp_path: Path, form: int) -> None:
+    long = "/".join(["a_rather_long_name_of_a_folder"] * 5)  # beyond the 100 characters of a plain header
+    folder = folder_of(tmp_path, **{"train": "1", f"{long}/deep": "ä"})
+    made = tmp_path / "made.tar"
+    with tarfile.open(made, "w", format=form) as archive:
+        archive.add(folder, ".")
+    out = tmp_path / "out"
+    out.mkdir()
+    with made.open("rb") as file:
+        unpack_tar(file, out, pass_over_folders=True)
+    assert pack(out) == pack(folder)
+    with made.open("rb") as file, pytest.raises(DriverError, match=r"'\.', which is no plain file"):
+        unpack_tar(file, tmp_path / "other")
+
+
+def test_a_name_too_long_for_the_disk_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DriverError, match="a name that is too long"):
+        unpack(tar_of(entry("n" * 300)), tmp_path)

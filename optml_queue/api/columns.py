@@ -214,8 +214,10 @@ class Tables:
         deadline = monotonic() + STEP_LIMIT_S
         while table.covered < experiment.finished and len(table) < ROWS_MAX and monotonic() < deadline:
             stop = min(table.covered + STEP, experiment.finished)
-            for place, trial in self._store.log_entries(experiment.id, table.covered, stop):
-                table.add(trial, place)
+            numbers = self._store.finishing(experiment.id, table.covered, stop)
+            places = {number: place for place, number in enumerate(numbers, table.covered)}
+            for trial in self._store.finished(experiment.id, table.covered, stop):
+                table.add(trial, places[trial.number])
             table.covered = stop
 
 

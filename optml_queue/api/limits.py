@@ -9,10 +9,14 @@ from typing import Any
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from optml_queue import pack
 from optml_queue.api.problems import ApiError, told
 from optml_queue.spec.document import MAX_BYTES
 
 UPLOADS = "/api/v1/data"
+PROGRAMS = "/api/v1/programs"
+# What a pack may hold, and a header and a half-filled block for each of its files.
+PACK_BYTES = pack.MAX_BYTES + pack.MAX_FILES * 1024
 ADDRESS_MAX = 8_192
 
 # No inline scripts or styles, nothing from anywhere else: what an experiment's name, parameter or error says can then
@@ -86,7 +90,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._upload_bytes if scope["path"] == UPLOADS else MAX_BYTES
+        limits = {UPLOADS: self._upload_bytes, PROGRAMS: min(self._upload_bytes, PACK_BYTES)}
+        limit = limits.get(scope["path"], MAX_BYTES)
         refused = _refusal(scope, limit)
         if refused is not None:
             await told(refused)(scope, receive, send)

@@ -20,7 +20,7 @@ from optml_queue.api.problems import ApiError
 from optml_queue.errors import NotFoundError, OptmlError
 from optml_queue.store import Experiment, Store
 
-POLL_S = 0.4
+POLL_S = 0.25  # with reading and sending, what happens is told well within a second
 KEEP_ALIVE_S = 15.0  # proxies close a connection that is silent for longer than a minute or so
 LIFE_S = 900.0  # then the browser comes again, and its session is looked at anew
 BATCH = 200  # trials in one event

@@ -2,6 +2,7 @@
 
 The command line reads files of the person who types. Here somebody else's request would read files of the server:
 so nothing local may be named, whatever the token. Data are uploaded first, or lie below a configured s3:// prefix.
+Programs, and files of commands, are uploaded as packs, and nothing of them ever runs in this process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote
@@ -21,10 +23,11 @@ from starlette.concurrency import run_in_threadpool
 
 from optml_queue.api.installation import Installation
 from optml_queue.api.problems import ApiError
+from optml_queue.archive import program
 from optml_queue.archive.dataset import download, fetch
 from optml_queue.data import SHIPPED, DataSpec
 from optml_queue.errors import ArchiveError, DataError, Problem, SpecError
-from optml_queue.spec import Spec, parse_spec
+from optml_queue.spec import Code, Command, Program, Spec, parse_spec
 from optml_queue.spec.document import MAX_DEPTH, DocumentError, Node, compose, decode, dump
 from optml_queue.store.tokens import Role
 
@@ -34,7 +37,10 @@ YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yam
 # A folder that never exists: relative paths in a spec lead nowhere.
 NOWHERE = Path("/nonexistent/optml-queue")
 _PATH_KEYS = ("csv", "npz", "path")
-_REFERENCE = re.compile(r"upload:([0-9a-f]{64})")
+_PACK_KEYS = ("program", "files")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_REFERENCE = re.compile(rf"{UPLOAD}({_DIGEST.pattern})")
+NOT_ALLOWED = "is not allowed here: OPTML_ALLOW_PROGRAMS is not true for this installation's API"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +119,11 @@ def read_spec(sent: Sent, here: Installation, role: Role) -> Spec:
     entries: Mapping[str, Node] = root.value if isinstance(root.value, dict) else {}
     if problems := [*_code_problems(entries, here, role), *_data_problems(entries, here)]:
         raise _without_lines(SpecError(SOURCE, problems), sent)
-    files = _uploads(entries, here)
+    files = [*_uploads(entries, here), *_packs(entries, here)]
     try:
-        spec = parse_spec(sent.text, SOURCE, NOWHERE, [f"data.{key}={json.dumps(str(path))}" for key, path in files])
-        spec = replace(spec, text=sent.text)
+        places = [f"{key}={json.dumps(str(path))}" for key, path in files]
+        spec = parse_spec(sent.text, SOURCE, NOWHERE, places, programs_run=False)
+        spec = replace(spec, text=sent.text, code=_by_digest(spec.code, entries))
         return _with_data(spec, entries, here) if spec.data is not None else spec
     except SpecError as error:
         raise _without_lines(_without_places(error, files), sent) from None
@@ -132,7 +139,10 @@ def _without_places(error: SpecError, files: Sequence[tuple[str, Path]]) -> Spec
     """Where an upload lies on the server is nobody's business."""
     problems = error.problems
     for _key, path in files:
-        problems = tuple(replace(p, message=p.message.replace(str(path), f"{UPLOAD}{path.name}")) for p in problems)
+        # Of a pack with one file it is the file that is named.
+        folder = path if _DIGEST.fullmatch(path.name) else path.parent
+        place, reference = str(folder), f"{UPLOAD}{folder.name}"
+        problems = tuple(replace(p, message=p.message.replace(place, reference)) for p in problems)
     return SpecError(error.source, problems)
 
 
@@ -140,17 +150,63 @@ def _without_places(error: SpecError, files: Sequence[tuple[str, Path]]) -> Spec
 
 
 def _code_problems(entries: Mapping[str, Node], here: Installation, role: Role) -> list[Problem]:
-    problems = []
-    for key in ("program", "files"):
-        if key in entries:
-            message = "names files of your machine, which a request does not bring along"
-            problems.append(Problem(key, message, entries[key].line, "submit it from there, with optml-submit"))
-    if "command" in entries and not here.settings.allow_programs:
-        message = "is not allowed here: OPTML_ALLOW_PROGRAMS is not true for this installation's API"
-        problems.append(Problem("command", message, entries["command"].line, "use an algorithm of the catalogue"))
-    elif "command" in entries and role is not Role.OPERATOR:
-        problems.append(Problem("command", "is for operators; this token is a viewer's", entries["command"].line))
-    return problems
+    keys = [key for key in ("program", "command", "files") if key in entries]
+    if not here.settings.allow_programs:
+        advice = "use an algorithm of the catalogue"
+        return [Problem(key, NOT_ALLOWED, entries[key].line, advice) for key in keys]
+    if role is not Role.OPERATOR:
+        return [Problem(key, "is for operators; this token is a viewer's", entries[key].line) for key in keys]
+    return [
+        Problem(
+            key,
+            "names files of your machine, which a request does not bring along",
+            entries[key].line,
+            'upload them first (POST /api/v1/programs), then write "upload:DIGEST"; or use optml-submit there',
+        )
+        for key in _PACK_KEYS
+        if key in entries and _pack_digest(entries, key) is None
+    ]
+
+
+def _pack_digest(entries: Mapping[str, Node], key: str) -> str | None:
+    """The digest of the pack that a key names, if it names one."""
+    node = entries.get(key)
+    match = _REFERENCE.fullmatch(node.value) if node is not None and isinstance(node.value, str) else None
+    return match and match[1]
+
+
+def _packs(entries: Mapping[str, Node], here: Installation) -> list[tuple[str, Path]]:
+    """The uploaded packs that a spec names, unpacked here: their keys, and where their files lie now."""
+    found = []
+    for key in _PACK_KEYS:
+        if (digest := _pack_digest(entries, key)) is None:
+            continue
+        try:
+            folder = program.fetch(here.archive, digest, here.settings.cache_dir)
+        except ArchiveError:
+            message = "no such upload"
+            advice = "upload the files first: POST /api/v1/programs"
+            raise SpecError(SOURCE, [Problem(key, message, entries[key].line, advice)]) from None
+        found.append((key, _only_file(folder) if key == "program" else folder))
+    return found
+
+
+def _only_file(folder: Path) -> Path:
+    """The file of a pack that holds nothing else, else the folder: either may be a program."""
+    first, *others = islice(folder.iterdir(), 2)
+    return folder if others or first.is_dir() else first
+
+
+def _by_digest(code: Code, entries: Mapping[str, Node]) -> Code:
+    """The code with its pack's digest for a place: the spec is the same wherever it is read."""
+    for key in _PACK_KEYS:
+        if (digest := _pack_digest(entries, key)) is None:
+            continue
+        if isinstance(code, Program):
+            return replace(code, path=f"{UPLOAD}{digest}", digest=digest)
+        if isinstance(code, Command):
+            return replace(code, files=f"{UPLOAD}{digest}", digest=digest)
+    return code
 
 
 # Data
@@ -206,7 +262,7 @@ def _uploads(entries: Mapping[str, Node], here: Installation) -> list[tuple[str,
                     f"data.{key}", "no such upload", node.line, "upload the file first: POST /api/v1/data"
                 )
                 raise SpecError(SOURCE, [problem]) from None
-            found.append((key, path))
+            found.append((f"data.{key}", path))
     return found
 
 

@@ -33,12 +33,15 @@ class Program:
         """What is to be packed."""
         return self.path
 
-    def driver(self, judged: Metric) -> Driver:
-        """The program, ready to run; `judged` is the metric that the spec names. Raises DriverError."""
+    def driver(self, judged: Metric, *, may_run: bool = True) -> Driver:
+        """The program, ready to run; `judged` is the metric that the spec names. Raises DriverError.
+
+        Where it `may_run`, one that declares its parameters runs now, and is checked.
+        """
         # Late: it looks at the packages that are installed, and most specs have no program.
         from optml_queue.program import load_program
 
-        return load_program(Path(self.path), self.entry, judged, self.requirements)
+        return load_program(Path(self.path), self.entry, judged, self.requirements, may_run=may_run)
 
     def packed(self, digest: str) -> Program:
         """The program in the archive."""

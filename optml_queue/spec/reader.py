@@ -19,6 +19,7 @@ from optml_queue.spec.ending_section import EndingSection
 from optml_queue.spec.method_section import check_method, read_method
 from optml_queue.spec.metrics_section import put_first_metric, read_constraints, read_other_metrics
 from optml_queue.spec.override import override
+from optml_queue.spec.program import Program
 from optml_queue.spec.search import Search, Stage
 from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
 from optml_queue.spec.space_section import SpaceSection
@@ -77,8 +78,12 @@ def parse_spec(
     base: Path,
     overrides: Sequence[str] = (),
     drivers: Mapping[str, Driver] | None = None,
+    *,
+    programs_run: bool = True,
 ) -> Spec:
     """The spec in a YAML text. `source` names it in messages, relative paths in it are below `base`.
+
+    Without `programs_run`, nothing of a user's program runs here, and what it declares is checked where it trains.
 
     Raises SpecError with every problem that was found.
     """
@@ -88,7 +93,8 @@ def parse_spec(
     except DocumentError as error:
         raise SpecError(source, [error.problem]) from None
     root = override(root, overrides, report)
-    spec = _Reader(Section(root, "", report), base, drivers).spec(dump(root.plain()) if overrides else text)
+    reader = _Reader(Section(root, "", report), base, drivers, programs_run=programs_run)
+    spec = reader.spec(dump(root.plain()) if overrides else text)
     if spec is None or report.problems:
         raise SpecError(source, sorted(report.problems, key=lambda problem: problem.line))
     return spec
@@ -97,13 +103,13 @@ def parse_spec(
 class _Reader:
     """Reads the keys of one spec; what one needs of another is kept in between."""
 
-    def __init__(self, root: Section, base: Path, drivers: Mapping[str, Driver] | None) -> None:
+    def __init__(self, root: Section, base: Path, drivers: Mapping[str, Driver] | None, *, programs_run: bool) -> None:
         self._root = root
         self._report = root.report
         self._base = base
         put_first_metric(root)
         self._code = read_code(root, base, drivers)
-        self._driver = self._load_driver(drivers)
+        self._driver = self._load_driver(drivers, programs_run=programs_run)
 
     def spec(self, text: str) -> Spec | None:
         """The spec; None when problems were noted."""
@@ -187,12 +193,14 @@ class _Reader:
                 found.append(replace(search, until=until))
         return tuple(found)
 
-    def _load_driver(self, drivers: Mapping[str, Driver] | None) -> Driver | None:
+    def _load_driver(self, drivers: Mapping[str, Driver] | None, *, programs_run: bool) -> Driver | None:
         if self._code is None:
             return None
         if drivers is not None and isinstance(self._code, Algorithm):
             return drivers[self._code.name]
         try:
+            if isinstance(self._code, Program):
+                return self._code.driver(self._judged(), may_run=programs_run)
             return self._code.driver(self._judged())
         except DriverError as error:
             self._root.problem(self._code.kind, f"cannot be loaded: {error}")

@@ -589,20 +589,18 @@ class Store:
 
         A trial that was reopened since is missing; it comes again when it ends.
         """
-        return [trial for _, trial in self.log_entries(experiment, start, stop)]
-
-    def log_entries(self, experiment: str, start: int, stop: int) -> list[tuple[int, Trial]]:
-        """Like `finished`, each trial with its place in the log."""
         with self._reaching():
             numbers = [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
         records = self._records(experiment, numbers)
-        places = enumerate(numbers, start)
-        return [(place, finished_trial(number, records[number])) for place, number in places if number in records]
+        return [finished_trial(number, records[number]) for number in numbers if number in records]
 
-    def finishing(self, experiment: str) -> list[int]:
-        """The log of finished trials: their numbers in the order of finishing. One that ran again is there again."""
+    def finishing(self, experiment: str, start: int = 0, stop: int = 0) -> list[int]:
+        """Entries of the log of finished trials: numbers in the order of finishing. One that ran again is there again.
+
+        From `start` to `stop` (exclusive; 0: to its end).
+        """
         with self._reaching():
-            return [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", 0, -1)]
+            return [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
 
     def wait(self, experiment: str, finished: int, limit_s: float) -> None:
         """Return soon after the log of finished trials is no longer `finished` long, or after `limit_s` seconds.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+
 import httpx
 
 from optml_queue.api.installation import Installation
@@ -30,6 +33,17 @@ def submitted(client: httpx.Client, spec: str = SPEC) -> str:
     response = client.post("/api/v1/experiments", content=spec, headers={"Content-Type": "application/yaml"})
     assert response.status_code == 201, response.text
     return str(response.json()["experiment"])
+
+
+def tar_of(files: dict[str, str]) -> bytes:
+    """A tar archive of these texts, as programs are uploaded."""
+    body = io.BytesIO()
+    with tarfile.open(fileobj=body, mode="w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mtime = len(content.encode()), 1234
+            archive.addfile(entry, io.BytesIO(content.encode()))
+    return body.getvalue()
 
 
 def carried_out(store: Store, experiment: str, states: str = "", most: int = 1_000_000) -> int:

@@ -61,27 +61,6 @@ def test_a_merge_key_brings_no_path_in(operator: httpx.Client) -> None:
     refused(operator, SPEC.replace("sunspots", "{<<: {csv: /etc/passwd}, column: 0}"))
 
 
-@pytest.mark.parametrize(
-    "key", ["program: /etc/passwd", "program: ../x.py", "program: .", "files: /etc\ncommand: [sh, x]"]
-)
-def test_no_local_code_is_packed(operator: httpx.Client, key: str) -> None:
-    assert "your machine" in refused(operator, SPEC.replace("algorithm: lms", key))
-
-
-def test_no_command_unless_the_installation_allows_it(operator: httpx.Client) -> None:
-    spec = "name: x\ncommand: [sh, -c, 'echo {a}']\nmetric: loss\nparameters: {a: [1, 2]}\n"
-    assert "OPTML_ALLOW_PROGRAMS" in refused(operator, spec)
-
-
-def test_with_leave_a_command_is_an_operators(
-    operator: httpx.Client, viewer: httpx.Client, here: Installation, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(here, "settings", here.settings.model_copy(update={"allow_programs": True}))
-    spec = "name: x\ncommand: [echo, 'loss={a}']\nmetric: loss\nparameters: {a: [1, 2]}\n"
-    assert operator.post(EXPERIMENTS, content=spec, headers=YAML).status_code == 201
-    assert viewer.post("/api/v1/validation", content=spec, headers=YAML).status_code == 422
-
-
 # S3
 
 

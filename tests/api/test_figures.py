@@ -124,3 +124,6 @@ def test_the_leaderboard_shows_all_metrics_and_the_front_alone(operator: httpx.C
     ranked = operator.get(f"/experiments/{weighed}/trials?state=complete&sort=metric", headers=html).text
     assert "22 trials" in ranked
     assert "those without a rank by nmse are left out" in ranked
+    longest = operator.get(f"/api/v1/experiments/{weighed}/trials?sort=metrics.duration_s&descending=true&limit=2")
+    assert [trial["number"] for trial in longest.json()["trials"]] == [22, 21]
+    assert operator.get(f"/api/v1/experiments/{weighed}/trials?sort=metrics.mse").status_code == 422

@@ -12,18 +12,19 @@ from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from optml_queue.api import create_app
+from optml_queue.api.installation import Installation
 from optml_queue.settings import Settings
-from optml_queue.store import Store
 from tests.api.installations import carried_out, submitted
 
 pytestmark = pytest.mark.integration
 
 EXAMPLES = 8
 DOCUMENT: dict[str, Any] = create_app(Settings(broker_url="redis://127.0.0.1:1/0")).openapi()
-# No schema tells a spec from another text, nor which parameters an experiment has.
+# No schema tells a spec from another text, nor a tar archive from other bytes, nor which parameters an experiment has.
 FREE_TEXT = (
     "/api/v1/experiments",
     "/api/v1/validation",
+    "/api/v1/programs",
     "/api/v1/experiments/{id}/extend",
     "/api/v1/experiments/{id}/trials",
     "/api/v1/experiments/{id}/plots/contour",
@@ -51,9 +52,15 @@ def test_every_operation_is_described() -> None:
 
 @pytest.mark.parametrize(("path", "method", "mode"), CASES)
 def test_every_operation_does_as_it_says(
-    operator: httpx.Client, store: Store, path: str, method: str, mode: GenerationMode
+    operator: httpx.Client,
+    here: Installation,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    method: str,
+    mode: GenerationMode,
 ) -> None:
-    carried_out(store, submitted(operator), "cdf")
+    monkeypatch.setattr(here, "settings", here.settings.model_copy(update={"allow_programs": True}))
+    carried_out(here.store, submitted(operator), "cdf")
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     schema.config.update(base_url=str(operator.base_url))
     headers = {"Authorization": operator.headers["Authorization"]}

@@ -34,7 +34,27 @@ def _filled_in(visitor: Visitor, name: str) -> None:
     page.get_by_role("heading", name=re.compile(f"{name}-")).wait_for()
 
 
-def test_from_the_form_to_the_end_of_a_grid_and_its_table(visitor: Visitor) -> None:
+def _extended(visitor: Visitor, workers: Cluster, id_: str) -> None:
+    """An experiment that is over gets a value more, by its page."""
+    page = visitor.page
+    visitor.open(f"/experiments/{id_}")
+    page.get_by_role("link", name="Extend…").click()
+    spec = page.get_by_label("Spec", exact=True)
+    text = spec.input_value()
+    page.get_by_role("button", name="Extend").click()
+    expect(page.locator("main")).to_contain_text("has all points of this spec already")
+    visitor.open(f"/experiments/{id_}/extend")
+    spec.fill(text.replace("0.5, ", "0.5, 5e-9, ", 1))
+    expect(page.locator("#count")).to_have_text("17 trials")
+    page.get_by_role("button", name="Extend").click()
+    expect(page.get_by_role("status").first).to_have_text("Extended. The new points run.")
+    expect(page.locator("#ended")).to_have_text("17")
+    expect(page.locator(".head .badge")).to_have_text("complete")
+    (new,) = [trial for trial in workers.trials(id_) if trial.params["learning_rate"] == 5e-9]
+    assert new.state is TrialState.COMPLETE
+
+
+def test_from_the_form_to_the_end_of_a_grid_and_its_table(visitor: Visitor, workers: Cluster) -> None:
     page = visitor.page
     _filled_in(visitor, "lms-form")
     id_ = page.locator("h1").inner_text()
@@ -49,7 +69,14 @@ def test_from_the_form_to_the_end_of_a_grid_and_its_table(visitor: Visitor) -> N
     with visitor.site.api() as api:
         ranked = api.get(f"/experiments/{id_}/best?limit=100").json()["points"]
     expect(numbers).to_have_text([str(point["number"]) for point in ranked])
-    page.get_by_role("link", name="nmse").click()
+    # The heads of the leaderboard lead here too, sorted by a parameter.
+    page.get_by_role("columnheader", name="learning_rate").get_by_role("link").click()
+    expect(page.locator("th[aria-sort=ascending]")).to_have_text(re.compile("learning_rate"))
+    expect(numbers).to_have_text([str(n) for n in reversed(range(16))])  # as they were typed, downwards
+    page.get_by_role("columnheader", name="learning_rate").get_by_role("link").click()
+    expect(numbers).to_have_text([str(n) for n in range(16)])
+    page.get_by_role("columnheader", name="nmse").get_by_role("link").click()
+    page.get_by_role("columnheader", name="nmse").get_by_role("link").click()
     expect(page.locator("th[aria-sort=descending]")).to_have_text(re.compile("nmse"))
     expect(numbers).to_have_text([str(point["number"]) for point in reversed(ranked)])
     page.get_by_role("link", name=re.compile("^diverged")).click()
@@ -60,6 +87,7 @@ def test_from_the_form_to_the_end_of_a_grid_and_its_table(visitor: Visitor) -> N
     page.get_by_role("button", name="Filter").click()
     expect(page.get_by_role("alert")).to_contain_text("there is no parameter 'learning_rat'")
 
+    _extended(visitor, workers, id_)
     visitor.open(f"/experiments/{id_}")
     with page.expect_download() as download:
         page.get_by_role("link", name="results.csv").click()
@@ -79,6 +107,16 @@ def test_what_runs_is_shown_live_paused_and_cancelled(visitor: Visitor, workers:
     page.wait_for_function("() => Number(document.getElementById('ended').textContent) >= 3")
     page.get_by_role("button", name="Pause").click()
     expect(page.locator(".head .badge")).to_have_text("paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator(".head .badge")).to_have_text("running")
+    page.get_by_role("link", name="Stop…").click()
+    page.get_by_label("Why?").fill("lunch")
+    page.get_by_role("button", name="Stop it").click()
+    expect(page.locator(".head .badge")).to_have_text("stopped")  # once the running ones have ended
+    expect(page.locator(".head .sub")).to_contain_text("lunch")
+    counts = workers.store.experiment(id_).counts
+    assert (counts[TrialState.RUNNING], counts[TrialState.CANCELLED]) == (0, 0)
+    assert counts[TrialState.QUEUED] > 0
     page.get_by_role("button", name="Resume").click()
     expect(page.locator(".head .badge")).to_have_text("running")
     page.get_by_role("link", name="Cancel…").click()

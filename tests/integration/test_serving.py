@@ -18,6 +18,7 @@ import pytest
 from optml_queue.cli.serving import is_loopback
 from optml_queue.embedded import down, is_running
 from tests.api.installations import SPEC as DIVERGING
+from tests.api.installations import tar_of
 from tests.processes import children_of, wait_until
 from tests.valkey_server import valkey_server
 
@@ -66,11 +67,12 @@ def test_up_starts_everything_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         with httpx.Client(base_url=told["api"], headers=headers) as client:
             id_ = client.post("/api/v1/experiments", content=SPEC).json()["experiment"]
             wait_until(lambda: client.get(f"/api/v1/experiments/{id_}").json()["state"] == "complete", 20, "the end")
+            program_runs(client)
             # What is submitted in this folder meanwhile runs there too.
             (tmp_path / "grid.yaml").write_text(SPEC)
             submitted = optml(tmp_path, "submit", "grid.yaml", "--json")
             assert submitted.returncode == 0, submitted.stderr
-            assert client.get("/api/v1/experiments").json()["total"] == 2
+            assert client.get("/api/v1/experiments").json()["total"] == 3
         assert f"api at {told['api']}" in optml(tmp_path, "status").stdout
         flower = tuple(told["monitor_auth"].split(":"))
         wait_until(lambda: status_of(told["monitor"], flower) == 200, 20, "Flower")
@@ -83,6 +85,18 @@ def test_up_starts_everything_and_ctrl_c_ends_it(tmp_path: Path) -> None:
         assert not is_running(tmp_path / "optml-results")
         again = optml(tmp_path, "token", "ls")  # its own token went with it
         assert "no tokens" in again.stdout
+
+
+def program_runs(client: httpx.Client) -> None:
+    """A program and its files, uploaded and submitted over the API, run in the local workers, which allow it."""
+    train = "from layers import double\n\n\ndef train(trial):\n    return {'loss': double(trial.params['a'])}\n"
+    body = tar_of({"train.py": train, "layers.py": "def double(a):\n    return 2.0 * a\n"})
+    reference = client.post("/api/v1/programs", content=body).json()["reference"]
+    spec = f"name: mine\nprogram: '{reference}'\nmetric: loss\nparameters: {{a: [1, 2, 3]}}\n"
+    id_ = client.post("/api/v1/experiments", content=spec).json()["experiment"]
+    wait_until(lambda: client.get(f"/api/v1/experiments/{id_}").json()["finished"] == 3, 20, "the end of a program")
+    trials = client.get(f"/api/v1/experiments/{id_}/trials").json()["trials"]
+    assert [(each["state"], each["metrics"]["loss"]) for each in trials] == [("complete", 2.0 * n) for n in (1, 2, 3)]
 
 
 def test_down_ends_up(tmp_path: Path) -> None:

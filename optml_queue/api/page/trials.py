@@ -16,7 +16,16 @@ from optml_queue.api.page.control import MESSAGES
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of
 from optml_queue.api.routes.results import chunks
-from optml_queue.api.routes.trials import PARAMETER, Number, Sort, TrialPage, list_trials, show_logs, show_trial
+from optml_queue.api.routes.trials import (
+    MEASURED,
+    PARAMETER,
+    Number,
+    Sort,
+    TrialPage,
+    list_trials,
+    show_logs,
+    show_trial,
+)
 from optml_queue.archive.kept import artifacts_folder
 from optml_queue.errors import InputError, NotFoundError
 from optml_queue.trial import TrialState
@@ -43,8 +52,9 @@ def table(
     spec = json.loads(found.spec)
     chosen = TrialState(state) if state in tuple(TrialState) else None
     parameters = list(spec["parameters"])
-    known = sort in tuple(Sort) or sort.removeprefix(PARAMETER) in parameters
-    order = sort if known else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
+    others = [metric["name"] for metric in spec.get("metrics", ())[1:]]
+    names = (*Sort, *(PARAMETER + name for name in parameters), *(MEASURED + name for name in others))
+    order = sort if sort in names else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
     conditions = [part.strip() for part in where.split(",") if part.strip()]
     message, status = "", HTTPStatus.OK
     try:
@@ -65,7 +75,7 @@ def table(
         is_archived=isinstance(found, ArchivedExperiment),
         listed=listed,
         parameters=parameters,
-        others=[metric["name"] for metric in spec.get("metrics", ())[1:]],
+        others=others,
         state=chosen,
         where=where,
         sort=order,

@@ -47,19 +47,32 @@ const look = paced(async () => {
 }, LIVE_MS);
 const redraw = paced(async () => board.refresh(), PLOTS_MS);
 
+/** The numbers at once, for they are in the event; the rest when the server has written it. */
+function count(counts, ended) {
+  const show = (element, n) => { if (element) element.textContent = n.toLocaleString("en-US"); };
+  show(document.getElementById("ended"), ended);
+  for (const [state, n] of Object.entries(counts)) show(home.querySelector(`#legend .dot.${state} + .n`), n);
+}
+
 let spoken = 0;
-function speak(counts, total, force = false) {
-  if (!force && performance.now() < spoken + SPOKEN_MS) return;
+function speak(counts, ended, total) {
+  if (performance.now() < spoken + SPOKEN_MS) return;
   spoken = performance.now();
-  const ended = Object.entries(counts).reduce((sum, [state, n]) => (state === "queued" || state === "running" ? sum : sum + n), 0);
   said.textContent = `${ended} of ${total} trials ended, ${counts.complete} complete, ${counts.running} running.`;
+}
+
+function take({ counts, total }) {
+  const ended = Object.entries(counts).reduce((sum, [state, n]) => (state === "queued" || state === "running" ? sum : sum + n), 0);
+  count(counts, ended);
+  speak(counts, ended, total);
+  look();
 }
 
 function follow() {
   const events = new EventSource(`${api}/events?since=${home.dataset.finished}`);
   events.addEventListener("open", () => { cut.hidden = true; });
   events.addEventListener("error", () => { cut.hidden = events.readyState === EventSource.OPEN; if (events.readyState === EventSource.CLOSED) setTimeout(() => { look(); follow(); }, 3000); });
-  events.addEventListener("experiment", (event) => { const now = JSON.parse(event.data); speak(now.counts, now.total); look(); });
+  events.addEventListener("experiment", (event) => take(JSON.parse(event.data)));
   events.addEventListener("trials", () => redraw());
   events.addEventListener("end", (event) => {
     events.close();
