@@ -20,10 +20,13 @@ export const SERIES = ["#2f7fd6", "#d55e00", "#009e73", "#cc79a7", "#b8860b", "#
 export const SCALE = [[0, "#fde725"], [0.25, "#5ec962"], [0.5, "#21918c"], [0.75, "#3b528b"], [1, "#440154"]];
 export const SCALE_DARK = [...SCALE].map(([at], i) => [at, SCALE[SCALE.length - 1 - i][1]]);
 
+const WHOLE = new Intl.NumberFormat("en"); // made once: figures are written by the thousand
+
+/** A figure, or what else a parameter is, as people read it. */
 export function figure(value) {
   if (value === null || value === undefined) return "–";
   if (typeof value !== "number") return shortened(typeof value === "string" ? value : JSON.stringify(value));
-  if (Number.isInteger(value) && Math.abs(value) < 1e6) return value.toLocaleString("en");
+  if (Number.isInteger(value) && Math.abs(value) < 1e6) return WHOLE.format(value);
   const rounded = Number(value.toPrecision(4));
   return rounded !== 0 && Math.abs(rounded) < 1e-3 ? rounded.toExponential().replace("e+", "e") : String(rounded);
 }
