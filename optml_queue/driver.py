@@ -111,8 +111,12 @@ class Parameter:
             return f"must be one of {', '.join(map(repr, self.choices))}, got {value!r}"
         if isinstance(value, list) and self.items is not None:
             item = replace(self, kind=self.items, choices=(), items=None)
-            problem = next(filter(None, map(item.problem, value)), "")
-            return f"is a list whose items {problem}" if problem else ""
+            problems = (
+                f"is a list whose items {wrong} at [{i}]"
+                for i, each in enumerate(value)
+                if (wrong := item.problem(each))
+            )
+            return next(problems, "")
         if isinstance(value, int | float) and self.kind is not bool:
             return self._range_problem(value)
         return ""

@@ -3,13 +3,14 @@
 A condition is written as in Python and is parsed, never run: its syntax tree is checked against a short list and
 turned into plain comparisons. What there is:
 
-    names of parameters, numbers, 'text', true and false, [literal, lists], len(name)
+    names of parameters, numbers, 'text', true and false, [literal, lists], len(name), name[0], name[-1]
     + - * / // %        of numbers
     == != < <= > >=     also chained: 0.1 < momentum <= 0.5
     in, not in          a literal list, or a parameter whose value is a list
     and, or, not
 
-A parameter that does not apply to a point (its own `when` is false) makes every comparison that names it false.
+A parameter that does not apply to a point (its own `when` is false) makes every comparison that names it false; so
+does an element that its list is too short to have.
 Numbers, text, true/false and lists are kinds of their own: values of two kinds are never equal, and asking which
 of them is the smaller one is an error.
 """
@@ -128,6 +129,7 @@ class _Builder:
             ast.UnaryOp: self._sign,
             ast.BinOp: self._arithmetic,
             ast.Call: self._length,
+            ast.Subscript: self._element,
         }
 
     def condition(self, node: ast.expr, depth: int) -> Condition:
@@ -222,6 +224,15 @@ class _Builder:
         part = self.term(node.args[0], depth)
         return lambda params: _length_of(part(params))
 
+    def _element(self, node: ast.Subscript, depth: int) -> Term:
+        place = node.slice
+        sign = -1 if isinstance(place, ast.UnaryOp) and isinstance(place.op, ast.USub) else 1
+        number = place.operand if isinstance(place, ast.UnaryOp) and sign < 0 else place
+        if not isinstance(number, ast.Constant) or type(number.value) is not int:
+            raise ExpressionError(f"{_source(node)}: an element is told by its place, as in name[0] or name[-1]")
+        part, index = self.term(node.value, depth), sign * number.value
+        return lambda params: _element_of(part(params), index)
+
     def _known(self, name: str) -> str:
         if name not in self._names:
             near = get_close_matches(name, self._names, 1)
@@ -296,6 +307,15 @@ def _length_of(value: Any) -> int:
     if not isinstance(value, str | list):
         raise _KindError(f"{value!r} is {_KINDS[type(value)]} and has no length")
     return len(value)
+
+
+def _element_of(value: Any, index: int) -> Any:
+    """An element of a list. Raises KeyError, as for a parameter that does not apply, where the list is too short."""
+    if not isinstance(value, list):
+        raise _KindError(f"{value!r} is {_KINDS[type(value)]} and has no elements")
+    if not -len(value) <= index < len(value):
+        raise KeyError(index)
+    return value[index]
 
 
 def _truth(name: str, value: Any) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from optml_queue.driver import Goal
-from optml_queue.trial import Trial, TrialState
+from optml_queue.trial import ParamValue, Trial, TrialState
 
 FEW = 3  # distinct values, below which an edge says nothing
 MANY_TOGETHER = 2  # trials that went wrong in the same region
@@ -25,7 +25,8 @@ Column = NDArray[np.float64]
 class Findings:
     """Finished trials as columns, all of one length: a float64 for each trial, NaN where it has none.
 
-    `parameters` are those whose values are numbers; `complete` and `diverged` are booleans.
+    `parameters` are those whose values are numbers, and len(NAME) of those whose values are lists; `complete` and
+    `diverged` are booleans.
     """
 
     parameters: Mapping[str, Column]
@@ -35,17 +36,28 @@ class Findings:
 
     @classmethod
     def of(cls, trials: Iterable[Trial], metric: str) -> Findings:
-        """The columns of some trials. A parameter with a value that is no number is left out."""
+        """The columns of some trials. A parameter whose values are neither numbers nor lists is left out."""
         found = list(trials)
         names = dict.fromkeys(name for trial in found for name in trial.params)
-        numeric = [name for name in names if all(_is_number(trial.params.get(name, 0)) for trial in found)]
-        columns = {name: np.array([trial.params.get(name, math.nan) for trial in found], float) for name in numeric}
+        values = {name: [trial.params.get(name) for trial in found] for name in names}
+        columns = dict(column for name, of_name in values.items() if (column := numbers_of(name, of_name)))
         value = np.array([trial.metrics.get(metric, math.nan) for trial in found], float)
         states = [trial.state for trial in found]
         complete, diverged = (
             np.array([s is w for s in states], bool) for w in (TrialState.COMPLETE, TrialState.DIVERGED)
         )
         return cls(columns, value, complete, diverged)
+
+
+def numbers_of(name: str, values: Sequence[ParamValue | None]) -> tuple[str, Column] | None:
+    """The column of a parameter's values, with its name: lists by their lengths; None of other kinds."""
+    given = [value for value in values if value is not None]
+    if all(map(_is_number, given)):
+        return name, np.array([math.nan if value is None else value for value in values], float)
+    if all(isinstance(value, list) for value in given):
+        lengths = [len(value) if isinstance(value, list) else math.nan for value in values]
+        return f"len({name})", np.array(lengths, float)
+    return None
 
 
 def _is_number(value: object) -> bool:

@@ -6,20 +6,23 @@ one of ten.
 
 An axis with `when` applies only to some points. Where it does not apply it is left out of the point, and only its
 first value counts: the indices of its other values have no point, for they would repeat that one.
+
+A list axis has every list of its elements that is neither too short nor too long: the shorter ones first, those of one
+length in the order of their elements, the last of which varies fastest.
 """
 
 from __future__ import annotations
 
-import itertools
 from abc import ABC, abstractmethod
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Context, Decimal
 from fractions import Fraction
 from functools import cached_property, lru_cache
+from itertools import accumulate, pairwise
 from math import lcm, prod
-from typing import Any
+from typing import Any, TypeGuard
 
 from optml_queue.expression import Expression
 from optml_queue.trial import Params, ParamValue
@@ -65,6 +68,28 @@ class Axis(ABC):
         if self.size is None:
             raise NotImplementedError
         return self.value(min(int(fraction * self.size), self.size - 1))
+
+    def draw(self, fraction: Callable[[str], float]) -> ParamValue:
+        """A value from one uniform fraction, 0 ≤ fraction < 1, for each of the axis's parts by name."""
+        return self.at(fraction(self.name))
+
+    @property
+    def parts(self) -> tuple[Axis, ...]:
+        """What searchers that know numbers and choices alone see of the axis: itself."""
+        return (self,)
+
+    def split(self, value: ParamValue) -> list[ParamValue]:
+        """A value's figures on the first of the parts; it may have none on the last."""
+        return [value]
+
+    def joined(self, figure: Callable[[Axis], ParamValue]) -> ParamValue:
+        """The value whose figures on the parts are these; `figure` is asked for those that it has, in order."""
+        return figure(self)
+
+    @property
+    def sections(self) -> tuple[int, ...]:
+        """The sizes of the runs of indices that a random search gives the same chance. Only of a countable axis."""
+        return (self.size or 1,)
 
     def to_dict(self) -> dict[str, Any]:
         """The axis as a spec writes it, without its name."""
@@ -239,6 +264,85 @@ class Interval(_Ordered):
         return {**form, "scale": "log"} if self.log_scale else form
 
 
+@dataclass(frozen=True)
+class Lists(Axis):
+    """Lists of `min_length` to `max_length` elements of another axis, any of which may come again.
+
+    A draw has each length as often as any other: by the number of lists, nearly all would be of the greatest.
+    """
+
+    of: Axis
+    min_length: int
+    max_length: int
+
+    @property
+    def size(self) -> int | None:
+        return None if self.of.size is None else self._starts[-1]
+
+    def value(self, index: int) -> ParamValue:
+        size = self.of.size
+        if size is None:
+            raise IndexError(f"{self.name} has elements from an interval; its values have no order")
+        place = bisect_right(self._starts, index) - 1
+        rest, items = index - self._starts[place], list[ParamValue]()
+        for _ in range(self.min_length + place):
+            rest, digit = divmod(rest, size)
+            items.append(self.of.value(digit))
+        return items[::-1]
+
+    def index(self, value: ParamValue) -> int | None:
+        size = self.of.size
+        if size is None or not self._is_long_enough(value):
+            return None
+        index = 0
+        for item in value:
+            digit = self.of.index(item)
+            if digit is None:
+                return None
+            index = index * size + digit
+        return self._starts[len(value) - self.min_length] + index
+
+    def contains(self, value: ParamValue) -> bool:
+        return self._is_long_enough(value) and all(map(self.of.contains, value))
+
+    def at(self, fraction: float) -> ParamValue:
+        raise NotImplementedError  # one number is not enough: `draw` asks for more
+
+    def draw(self, fraction: Callable[[str], float]) -> ParamValue:
+        return self.joined(lambda part: part.at(fraction(part.name)))
+
+    @cached_property
+    def parts(self) -> tuple[Axis, ...]:
+        """The length, NAME.length, and an element for each place, NAME[0] …; names that no parameter can have."""
+        length = Interval(f"{self.name}.length", self.min_length, self.max_length)
+        return (length, *(replace(self.of, name=f"{self.name}[{place}]") for place in range(self.max_length)))
+
+    def split(self, value: ParamValue) -> list[ParamValue]:
+        return [len(value), *value] if isinstance(value, list) else []
+
+    def joined(self, figure: Callable[[Axis], ParamValue]) -> ParamValue:
+        length, *places = self.parts
+        return [figure(place) for place in places[: int(figure(length))]]  # type: ignore[arg-type]  # of an interval
+
+    @property
+    def sections(self) -> tuple[int, ...]:
+        return tuple(end - start for start, end in pairwise(self._starts))
+
+    @cached_property
+    def _starts(self) -> Sequence[int]:
+        """The index of the first list of each length, and the number of all lists. Only where elements are counted."""
+        counts = ((self.of.size or 0) ** length for length in range(self.min_length, self.max_length + 1))
+        return list(accumulate(counts, initial=0))
+
+    def _is_long_enough(self, value: ParamValue) -> TypeGuard[list[ParamValue]]:
+        """Whether a value is a list, and neither too short nor too long."""
+        return isinstance(value, list) and self.min_length <= len(value) <= self.max_length
+
+    def _form(self) -> dict[str, Any]:
+        of = list(self.of.values) if isinstance(self.of, Choices) else self.of.to_dict()
+        return {"list": {"of": of, "min_length": self.min_length, "max_length": self.max_length}}
+
+
 def _power(low: str, high: str, part: int, parts: int) -> Decimal:
     """low × (high / low)^(part / parts), of the decimal digits of two positive numbers."""
     start, rise = _logarithms(low, high)
@@ -269,6 +373,10 @@ def axis_from_dict(name: str, form: Mapping[str, Any], when: Expression | None) 
         return Choices(name, (form["value"],), when=when)
     if "values" in form:
         return Choices(name, tuple(form["values"]), when=when)
+    if "list" in form:
+        of, least, most = (form["list"][key] for key in ("of", "min_length", "max_length"))
+        element = axis_from_dict(name, {"values": of} if isinstance(of, list) else of, None)
+        return Lists(name, element, least, most, when=when)
     low, high, log = form["min"], form["max"], form.get("scale") == "log"
     if "step" in form:
         return Linear(name, low, high, step=form["step"], when=when)
@@ -325,8 +433,8 @@ class Space:
         return None if params is None or self._excluded(params) else params
 
     def draw(self, fraction: Callable[[str], float]) -> Params | None:
-        """A point from one fraction, 0 ≤ fraction < 1, for each axis by name; None when it is excluded."""
-        params = self.build(lambda axis: axis.at(fraction(axis.name)))
+        """A point from one fraction, 0 ≤ fraction < 1, for each part of an axis by name; None when it is excluded."""
+        params = self.build(lambda axis: axis.draw(fraction))
         return None if self._excluded(params) else params
 
     def complete(self, given: Mapping[str, ParamValue]) -> Params:
@@ -381,7 +489,7 @@ class Space:
     def _radix(self) -> Sequence[tuple[str, Callable[[int], ParamValue], int, int]]:
         """Name, index → value, stride and size of each axis of a countable space, in order of declaration."""
         sizes = [axis.size or 1 for axis in self.axes]
-        strides = list(itertools.accumulate(reversed(sizes), lambda a, b: a * b, initial=1))[-2::-1]
+        strides = list(accumulate(reversed(sizes), lambda a, b: a * b, initial=1))[-2::-1]
         return [
             (axis.name, _quick_value(axis), stride, size)
             for axis, stride, size in zip(self.axes, strides, sizes, strict=True)

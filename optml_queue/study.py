@@ -2,6 +2,8 @@
 
 A finished trial is a trial of the study, with its number here as the attribute `number`, its seed, attempts and metrics
 beside it. Diverged, failed and cancelled ones are FAIL, those stopped early PRUNED with their last value.
+
+A list is several parameters: its length, NAME.length, and its elements, NAME[0] ….
 """
 
 from __future__ import annotations
@@ -81,12 +83,14 @@ def _filled(trials: Iterable[Trial], spec: Spec, name: str, storage: optuna.stor
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         study.set_metric_names([spec.metric])
-    forms = {axis.name: form for axis in spec.space.axes if (form := _distribution(axis)) is not None}
-    study.add_trials(_frozen(trial, spec.metric, forms) for trial in trials if trial.finished_at is not None)
+    axes = {axis.name: axis for axis in spec.space.axes}
+    parts = (part for axis in axes.values() for part in axis.parts)
+    forms = {part.name: form for part in parts if (form := _distribution(part)) is not None}
+    study.add_trials(_frozen(trial, spec.metric, axes, forms) for trial in trials if trial.finished_at is not None)
     return study
 
 
-def _frozen(trial: Trial, metric: str, forms: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _frozen(trial: Trial, metric: str, axes: Mapping[str, Axis], forms: Mapping[str, BaseDistribution]) -> FrozenTrial:
     from optuna.trial import TrialState as OptunaState
     from optuna.trial import create_trial
 
@@ -95,7 +99,13 @@ def _frozen(trial: Trial, metric: str, forms: Mapping[str, BaseDistribution]) ->
     value = trial.metrics.get(metric)
     if value is None and state is OptunaState.COMPLETE:
         state = OptunaState.FAIL
-    inner = {name: _inner(value, forms[name]) for name, value in trial.params.items() if name in forms}
+    figures = (
+        figure
+        for name, value in trial.params.items()
+        if name in axes
+        for figure in zip(axes[name].parts, axes[name].split(value), strict=False)
+    )
+    inner = {part.name: _inner(value, forms[part.name]) for part, value in figures if part.name in forms}
     # A value that an earlier search of the experiment had, and the present space lacks, has no place in the study.
     fitting = {name: value for name, value in inner.items() if _fits(forms[name], value)}
     frozen = create_trial(

@@ -113,6 +113,11 @@ class Trial:
         return not (self.state is TrialState.COMPLETE and self.reason.startswith(f"{INFEASIBLE}:"))
 
     @property
+    def parents(self) -> list[int]:
+        """The numbers of the trials whose points its own descends from: the first trials of those points."""
+        return list(self.origin.get("parents", ()))
+
+    @property
     def wait_s(self) -> float | None:
         """Seconds from entering the queue to the begin of the last attempt."""
         return _between(self.queued_at, self.started_at)

@@ -261,8 +261,8 @@ class TestParameter:
     def test_bounds_of_a_list_are_those_of_its_items(self) -> None:
         sizes = Parameter("sizes", list, items=int, minimum=1)
         assert [sizes.problem(value) for value in ([], [1], [3, 2, 1])] == ["", "", ""]
-        assert sizes.problem([3, 0]) == "is a list whose items must be >= 1, got 0"
-        assert sizes.problem([3, 2.5]) == "is a list whose items must be an integer, got 2.5"
+        assert sizes.problem([3, 0]) == "is a list whose items must be >= 1, got 0 at [1]"
+        assert sizes.problem([3, 2.5]) == "is a list whose items must be an integer, got 2.5 at [1]"
         assert sizes.problem(3) == "must be a list, got 3"
 
 

@@ -87,6 +87,22 @@ def test_a_command_in_r_runs() -> None:
 
 
 @pytest.mark.training
+def test_an_architecture_search_tries_networks_of_every_depth() -> None:
+    if find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is missing; install optml-queue[tensorflow]")
+    parameters = ["activation.value=relu", "optimizer.value=adam", "epochs.value=2", "network_size.list.max_length=2"]
+    short = ["max_trials=30", "early_stopping.max_steps=2", *(f"parameters.{each}" for each in parameters)]
+    spec = load_spec(ROOT / "examples" / "nas-mlp.yaml", short)
+    results = [result for _number, result in run_serial(spec)]
+    ends = {state: sum(result.state is state for result in results) for state in TrialState}
+    assert ends[TrialState.COMPLETE] + ends[TrialState.STOPPED_EARLY] == 30
+    assert ends[TrialState.STOPPED_EARLY] > 5
+    sizes = {result.metrics["parameters_count"] for result in results if result.state is TrialState.COMPLETE}
+    assert len(sizes) > 2
+    assert min(result.metrics["error_rate"] for result in results) < 0.3
+
+
+@pytest.mark.training
 @pytest.mark.parametrize(("name", "package"), [("torch_mlp", "torch"), ("keras_cnn", "tensorflow")])
 def test_a_program_with_a_large_library_runs_or_says_what_it_lacks(name: str, package: str) -> None:
     program = "from optml_queue.cli.main import main; main()"

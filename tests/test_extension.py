@@ -105,6 +105,25 @@ def test_more_draws_are_further_indices_of_the_same_search() -> None:
     assert len(set(keys(segments(longer)))) == 25
 
 
+@pytest.mark.parametrize("method", ["grid", "random"])
+def test_longer_lists_and_more_elements_are_added_to_those_there_are(method: str) -> None:
+    text = f"""
+name: grid
+algorithm: ann
+method: {method}
+parameters:
+  learning_rate: {{value: 0.1}}
+  network_size: {{list: {{of: [8, 16], max_length: 2}}}}
+"""
+    old = read(text)
+    changes = ["parameters.network_size.list={of: [16, 8, 32], min_length: 0, max_length: 3}"]
+    longer = extended(old, read(text, *changes), 4)
+    trials = list(segments(longer))
+    assert trials[:4] == list(segments(old))[:4]
+    assert len(trials) == len(set(keys(segments(longer)))) == 1 + 3 + 9 + 27
+    assert Spec.from_json(longer.to_json()) == longer == read(longer.to_yaml())
+
+
 def test_more_seeds_repeat_the_same_draws() -> None:
     old = read(RANDOM)
     longer = extended(old, read(RANDOM, "max_trials=20", "seeds=[0,1]"), 10)

@@ -16,6 +16,7 @@ from matplotlib.image import AxesImage
 
 from optml_queue.driver import Goal, Metric
 from optml_queue.plots import POINTS_MAX, contour_plot, error_plot, look, pareto_plot
+from optml_queue.space import Choices, Lists
 from optml_queue.trial import Params, Trial, TrialState
 
 PAPER = {1e-8: 0.1426, 5e-8: 0.1095, 1e-7: 0.1058, 5e-7: 0.0923, 1e-6: 0.0892, 5e-6: 0.1289}
@@ -143,6 +144,19 @@ def test_a_parameter_that_plays_no_part_everywhere(drawn: list[Figure]) -> None:
     trials = [trial(0, {"depth": "flat"}, 0.2), trial(1, {"depth": "deep", "units": 8}, 0.1)]
     draw(drawn, trials, ["depth", "units"])
     draw(drawn, [*trials, trial(2, {"depth": "deep", "units": 9, "x": 1}, 0.3)], ["depth", "units", "x"])
+
+
+@pytest.mark.parametrize("names", [["sizes"], ["way", "sizes"], ["rate", "sizes", "way"]])
+def test_lists_stand_side_by_side_the_small_ones_first(drawn: list[Figure], names: list[str]) -> None:
+    axis = Lists("sizes", Choices("sizes", (8, 16, 32)), 0, 4)
+    points: list[Params] = [{"rate": 0.01 * i, "sizes": axis.value(i), "way": "deep"} for i in range(121)]
+    points.append({"rate": 0.5, "way": "flat"})
+    points = [{name: value for name, value in point.items() if name in names} for point in points]
+    figure, axes = draw(drawn, [trial(i, point, 1.0 - i / 500) for i, point in enumerate(points)], names)
+    if names == ["sizes"]:
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels[:2] == ["[]", "[8,8,8,32]"]
+    assert figure.axes
 
 
 def test_a_great_many_points_are_sampled_and_the_best_and_worst_kept(drawn: list[Figure]) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from optml_queue.expression import parse
 from optml_queue.search import GridSearch, Plan, RandomSearch, Searcher, segments
 from optml_queue.search.permutation import Permutation
-from optml_queue.space import Choices, Geometric, Interval, Linear, Space
+from optml_queue.search.random_order import RandomOrder
+from optml_queue.space import Choices, Geometric, Interval, Linear, Lists, Space
 from optml_queue.spec import parse_spec
 from optml_queue.trial import Params, encode
 
@@ -46,6 +47,15 @@ PLAIN = Space((Choices("a", ("x", "y", "z")), Linear("b", 0.0, 0.9, 4)))
 GAPPED = Space(
     (Choices("a", ("x", "y", "z")), Linear("b", 1, 9, step=2, when=parse("a != 'x'", NAMES))),
     (parse("a == 'z' and b > 6", NAMES),),
+)
+
+
+LISTED = Space(
+    (
+        Choices("kind", ("a", "b", "c", "d")),
+        Lists("n", Choices("n", (8, 16, 32)), 0, 3, when=parse("kind == 'a' or kind != 'e'", ("kind", "n"))),
+    ),
+    (parse("kind != 'a' and len(n) == 0", ("kind", "n")),),
 )
 
 
@@ -84,6 +94,14 @@ class TestSearcher:
         with pytest.raises(IndexError):
             search(PLAIN, ()).point(index)
 
+    def test_tries_every_list_once(self, search: Make) -> None:
+        searcher = search(LISTED, ())
+        found = points_of(searcher)
+        assert len(found) == len(set(map(encode, found))) == 1 + 3 + 9 + 27 + 3 * 39
+        assert searcher.count(1_000) == (157, True)
+        assert all(searcher.point(searcher.index(point) or 0) == point for point in found)
+        assert len(points_of(search(LISTED, [{"kind": "b", "n": [8, 16]}, {"kind": "b", "n": [8, 9]}]))) == 156
+
     def test_finds_a_point_of_a_billion(self, search: Make) -> None:
         space = Space((Linear("a", 0, 10**5 - 1, step=1), Geometric("b", 1e-9, 1.0, 10**4)))
         point = search(space, ()).point(987_654_321)
@@ -113,6 +131,34 @@ def test_every_place_comes_first_about_equally_often(size: int) -> None:
     assert all(abs(firsts[place] - expected) < 6 * expected**0.5 for place in range(size))
 
 
+@given(st.data(), st.integers(0, 2**63 - 1))
+def test_a_random_order_is_a_bijection_of_a_space_with_lists(data: st.DataObject, seed: int) -> None:
+    axes = st.one_of(
+        st.integers(1, 5).map(lambda size: Choices("x", tuple(range(size)))),
+        st.tuples(st.integers(1, 3), st.integers(0, 2), st.integers(1, 2)).map(
+            lambda form: Lists("x", Choices("x", tuple(range(form[0]))), form[1], form[1] + form[2])
+        ),
+    )
+    space = Space(tuple(data.draw(st.lists(axes, min_size=1, max_size=3))))
+    size = min(space.size or 0, 50)
+    order = RandomOrder(space, seed)
+    indices = [order[place] for place in range(size)]
+    assert len(set(indices)) == size
+    assert all(0 <= index < (space.size or 0) for index in indices)
+    assert [order.index(index) for index in indices] == list(range(size))
+
+
+def test_a_random_order_has_short_lists_as_often_as_long_ones() -> None:
+    search = RandomSearch(Space((Lists("n", Linear("n", 1, 1_000, step=1), 1, 60),)), 1)
+    points = [search.point(index) for index in range(600)]
+    lengths = Counter(len(n) for point in points if point is not None and isinstance(n := point["n"], list))
+    assert set(lengths.values()) == {10}
+    far = 10**150
+    point = search.point(far)
+    assert point is not None
+    assert search.index(point) == far
+
+
 def test_random_search_is_the_same_for_ever() -> None:
     """Recorded numbers: trials of an experiment must not change with a version or a platform."""
     assert [Permutation(10, 0)[index] for index in range(10)] == [7, 3, 6, 2, 9, 0, 8, 5, 4, 1]
@@ -120,6 +166,10 @@ def test_random_search_is_the_same_for_ever() -> None:
     assert [drawn.point(0), drawn.point(1)] == [
         {"rate": 3.323055542505166e-05, "width": 1.3815230855562666, "size": 6},
         {"rate": 0.0002772829354985789, "width": 1.6616337536130275, "size": 5},
+    ]
+    listed = RandomSearch(Space((Lists("n", Choices("n", (32, 128, 512)), 1, 3),)), 7)
+    assert [listed.point(index) for index in range(4)] == [
+        {"n": n} for n in ([512, 512, 32], [32], [128, 32], [512, 32])
     ]
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -20,6 +22,7 @@ from optml_queue.space import (
     Geometric,
     Interval,
     Linear,
+    Lists,
     Space,
     axis_from_dict,
     in_order_of_need,
@@ -57,6 +60,9 @@ def points_of(space: Space) -> list[Params | None]:
         (Geometric("x", 16, 512, 6), [16, 32, 64, 128, 256, 512]),
         (Interval("x", 2, 5), [2, 3, 4, 5]),
         (Choices("x", LISTS), list(LISTS)),
+        (Lists("x", Choices("x", (1, True)), 0, 2), [[], [1], [True], [1, 1], [1, True], [True, 1], [True, True]]),
+        (Lists("x", Choices("x", (7,)), 1, 3), [[7], [7, 7], [7, 7, 7]]),
+        (Lists("x", Linear("x", 0.1, 0.3, step=0.2), 2, 2), [[0.1, 0.1], [0.1, 0.3], [0.3, 0.1], [0.3, 0.3]]),
     ],
 )
 def test_values_are_exact_and_of_their_kind(axis: Axis, values: list[ParamValue]) -> None:
@@ -130,6 +136,12 @@ def test_index_is_the_inverse_of_value(count: int, data: st.DataObject) -> None:
         (Choices("x", ([1],)), [True]),
         (Interval("x", 0.0, 1.0), "a"),
         (Interval("x", 0, 4), 2.0),
+        (Lists("x", Choices("x", (1, 2)), 1, 2), []),
+        (Lists("x", Choices("x", (1, 2)), 1, 2), [1, 1, 1]),
+        (Lists("x", Choices("x", (1, 2)), 1, 2), [1, 3]),
+        (Lists("x", Choices("x", (1, 2)), 1, 2), [1, True]),
+        (Lists("x", Choices("x", (1, 2)), 1, 2), 1),
+        (Lists("x", Interval("x", 0.0, 1.0), 1, 2), [0.5, 2.0]),
     ],
 )
 def test_a_value_of_another_kind_or_place_is_not_on_the_axis(axis: Axis, value: ParamValue) -> None:
@@ -159,6 +171,69 @@ def test_draws_from_a_log_interval_are_even_over_its_decades() -> None:
     assert [axis.at(fraction) for fraction in (0.0, 0.25, 0.5, 0.75)] == [1e-4, 1e-3, 1e-2, 1e-1]
 
 
+ELEMENTS = st.sampled_from(
+    [
+        Choices("x", (32, 128, 512)),
+        Choices("x", ("a", [1, 2], True, 1)),
+        Choices("x", (5,)),
+        Linear("x", 1, 9, step=2),
+        Geometric("x", 1e-8, 1e-1, 3),
+        Interval("x", -4, 10**6),
+        Interval("x", 0.5, 2.0),
+        Interval("x", 1e-6, 0.1, log_scale=True),
+    ]
+)
+
+
+@st.composite
+def lists(draw: st.DrawFn) -> Lists:
+    shortest = draw(st.integers(0, 3))
+    return Lists("x", draw(ELEMENTS), shortest, draw(st.integers(max(1, shortest), 12)))
+
+
+@given(lists(), st.data())
+def test_a_number_is_one_list_and_a_list_one_number(axis: Lists, data: st.DataObject) -> None:
+    assume(axis.size is not None)
+    assert axis.size is not None
+    number = data.draw(st.integers(0, axis.size - 1))
+    value = axis.value(number)
+    assert axis.contains(value)
+    assert axis.index(value) == number
+    if number:
+        before = axis.value(number - 1)
+        assert isinstance(value, list)
+        assert isinstance(before, list)
+        assert encode(before) != encode(value)
+        assert len(before) <= len(value)
+
+
+@given(lists(), st.randoms(use_true_random=False))
+def test_a_draw_of_a_list_is_one_of_its_lists(axis: Lists, chance: random.Random) -> None:
+    value = axis.draw(lambda _part: chance.random())
+    assert axis.contains(value)
+    figures = dict(zip((part.name for part in axis.parts), axis.split(value), strict=False))
+    assert axis.joined(lambda part: figures[part.name]) == value
+
+
+def test_lists_of_every_length_are_drawn_equally_often() -> None:
+    chance, axis = random.Random(0), Lists("x", Choices("x", tuple(range(100))), 1, 4)
+    lengths = [len(value) for _ in range(1_000) if isinstance(value := axis.draw(lambda _part: chance.random()), list)]
+    assert all(200 < lengths.count(length) < 300 for length in (1, 2, 3, 4))
+
+
+def test_lists_of_elements_that_are_drawn_cannot_be_counted() -> None:
+    axis = Lists("x", Interval("x", 0.0, 1.0), 1, 2)
+    assert (axis.size, axis.index([0.5])) == (None, None)
+    with pytest.raises(IndexError):
+        axis.value(0)
+
+
+@given(lists())
+def test_a_list_axis_survives_its_dictionary(axis: Lists) -> None:
+    form = json.loads(json.dumps(axis.to_dict()))
+    assert axis_from_dict("x", form, None) == axis
+
+
 def test_an_axis_of_a_billion_values_takes_no_room() -> None:
     axis = Linear("x", 0.0, 1.0, 10**9)
     assert axis.size == 10**9
@@ -178,6 +253,7 @@ AXES = st.lists(
             Linear("", 1, 9, step=2),
             Geometric("", 1e-8, 1e-1, 3),
             Interval("", 1, 3),
+            Lists("", Choices("", (16, 32)), 0, 2),
         ]
     ),
     max_size=4,

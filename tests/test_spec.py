@@ -23,6 +23,7 @@ from optml_queue.trial import ParamValue
 
 HEAD = "name: t\nalgorithm: toy\n"
 TWO_RATES = "parameters: {rate: [0.1, 0.2]}\n"
+LISTED = "parameters: {rate: 0.1, layers: {list: {of: [8, 16], max_length: 3}}}\n"
 FIXED = "parameters: {rate: 0.1}\n"
 
 TOY = Driver(
@@ -39,6 +40,7 @@ TOY = Driver(
             Parameter("nesterov", bool, default=False),
             Parameter("depth", str, default="deep", choices=("deep", "shallow", "5", "on")),
             Parameter("layers", list, default=[32]),
+            Parameter("widths", list, default=[32], items=int, minimum=1),
         )
     },
     metrics={"loss": Metric("loss"), "accuracy": Metric("accuracy", Goal.MAXIMIZE)},
@@ -278,6 +280,8 @@ def test_random_search_draws_integers_between_integers() -> None:
         (HEAD + TWO_RATES + "method: tpe\n", 1, "max_trials", "is missing: tpe goes on"),
         (HEAD + TWO_RATES + "max_trials: 9\nmethod: bayesian\n", 5, "method", "got 'bayesian'"),
         (HEAD + TWO_RATES + "max_trials: 9\nmethod: cma-es\n", 5, "method", "needs two parameters with min and max"),
+        (HEAD + LISTED + "max_trials: 9\nmethod: cma-es\n", 5, "method", "(layers has 1 to 3 elements)"),
+        (HEAD + LISTED + "max_trials: 9\nmethod: [random: 5, gp: rest]\n", 5, "method", "give layers one length"),
         (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe: rest, random: 3]\n", 5, "method[0]", "others follow"),
         (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe: 0]\n", 5, "method[0].tpe", "must be at least 1"),
         (HEAD + TWO_RATES + "max_trials: 9\nmethod: [tpe]\n", 5, "method[0]", "a method with its number of trials"),
@@ -398,8 +402,26 @@ def test_refused_with_line_key_and_rule(text: str, line: int, key: str, words: s
         ("layers: [32]", "layers.values[0]", "write a list, also for one: [32]"),
         ("layers: [[32], [~]]", "layers.values[1]", "got nothing"),
         ("layers: [[32], [32]]", "layers.values[1]", "repeats"),
-        ("layers: {list: {of: [1]}}", "layers.list", "not available in this version"),
-        ("layers: {min: 1, max: 2, count: 2}", "layers", "takes lists, not a range"),
+        ("layers: {list: {of: [1]}}", "layers.list", "max_length is missing\nas in list:"),
+        ("layers: {list: {max_length: 2}}", "layers.list", "of is missing"),
+        ("layers: {list: [1, 2]}", "layers.list", "must be a mapping"),
+        ("layers: {list: {of: [], max_length: 2}}", "layers.list.of.values", "is empty"),
+        ("layers: {list: {of: [1, 1], max_length: 2}}", "layers.list.of.values[1]", "repeats"),
+        ("layers: {list: {of: [1, ~], max_length: 2}}", "layers.list.of.values[1]", "got nothing"),
+        ("layers: {list: {of: {min: 1, max: 9}, max_length: 2}}", "layers.list.of", "add count, or step: 1"),
+        ("layers: {list: {of: {min: 9, max: 1}, max_length: 2}}", "layers.list.of.min", "must be less than max"),
+        ("layers: {list: {of: {list: {}}, max_length: 2}}", "layers.list.of.list", "no place among elements"),
+        ("layers: {list: {of: {value: 1, when: size > 1}, max_length: 2}}", "layers.list.of.when", "beside list"),
+        ("layers: {list: {of: [1], max_length: 101}}", "layers.list.max_length", "must be at most 100"),
+        ("layers: {list: {of: [1], max_length: 0}}", "layers.list.max_length", "must be at least 1"),
+        ("layers: {list: {of: [1], min_length: -1, max_length: 1}}", "layers.list.min_length", "must be at least 0"),
+        ("layers: {list: {of: [1], min_length: 3, max_length: 2}}", "layers.list.min_length", "at most max_length"),
+        ("layers: {list: {of: [1], maxItems: 2, max_length: 2}}", "layers.list.maxItems", "write max_length"),
+        ("layers: {list: {of: [1], max_length: 2}, values: [[1]]}", "layers", "rule each other out"),
+        ("size: {list: {of: [1], max_length: 2}}", "size.list", "size takes an integer, not lists"),
+        ("widths: {list: {of: [1, a], max_length: 2}}", "widths.list.of.values[1]", "must be an integer, got 'a'"),
+        ("widths: {list: {of: {min: 0, max: 8, step: 2}, max_length: 2}}", "widths.list.of.min", "must be >= 1, got 0"),
+        ("layers: {min: 1, max: 2, count: 2}", "layers", "takes lists, not a range\nwrite list:"),
         ("size: {min: 1, count: 3}", "size", "max is missing"),
         ("size: {count: 3}", "size", "is missing"),
         ("size: {min: 5, max: 5, count: 2}", "size.min", "got min 5 and max 5\nfor a single value write value"),
@@ -662,6 +684,22 @@ class TestFile:
             load_spec(path, drivers=DRIVERS)
 
 
+def test_lists_are_counted_and_have_conditions() -> None:
+    layers = "layers: {list: {of: [8, 16, 32], max_length: 2}, when: size > 1}"
+    spec = read(f"{HEAD}parameters: {{rate: 1, size: [1, 2], {layers}}}\nexclude: ['layers[1] == 8']\n")
+    assert spec.space.count_exact() == 1 + 3 + 6
+    assert values("layers: {list: {of: {min: 1, max: 3, step: 2}, min_length: 0, max_length: 1}}") == [[], [1], [3]]
+    assert read(spec.to_yaml()).space == spec.space == Spec.from_json(spec.to_json()).space
+    drawn = read(HEAD + LISTED.replace("[8, 16]", "{min: 0.1, max: 1.0}") + "method: random\nmax_trials: 9\n")
+    assert drawn.space.size is None
+
+
+@pytest.mark.parametrize("method", ["cma-es", "gp"])
+def test_lists_of_one_length_are_parameters_for_any_searcher(method: str) -> None:
+    lists = "layers: {list: {of: {min: 0.1, max: 1.0}, min_length: 2, max_length: 2}}"
+    assert read(f"{HEAD}parameters: {{rate: 1, {lists}}}\nmethod: {method}\nmax_trials: 9\n").space.size is None
+
+
 class TestOverride:
     def test_changes_a_key_as_typed(self) -> None:
         spec = read(FULL, "parameters.offset.value=7", "name=other", "retry.on=[crashed]", "timeout=1e2")
@@ -680,6 +718,7 @@ class TestOverride:
             ("{min: 1, max: 9, count: 3}", "size.values=[7, 8]", {"values": [7, 8]}),
             ("{min: 1, max: 9, count: 3}", "size.count=2", {"min": 1, "max": 9, "count": 2}),
             ("{min: 1, max: 9, count: 3}", "size.step=4", {"min": 1, "max": 9, "step": 4}),
+            ("{list: {of: [[1]], max_length: 2}, when: rate > 0}", "size.value=7", {"value": 7, "when": "rate > 0"}),
         ],
     )
     def test_takes_the_place_of_what_it_rules_out(self, form: str, change: str, expected: dict[str, Any]) -> None:
@@ -793,7 +832,8 @@ JUNK = st.recursive(
         st.dictionaries(
             st.sampled_from(
                 ["value", "values", "min", "max", "count", "step", "scale", "when", "rate", "size", "name", "goal",
-                 "at", "csv", "column", "test", "samples", "seed", "on", "max_attempts", "class", "loss", "list", "a b"]
+                 "at", "csv", "column", "test", "samples", "seed", "on", "max_attempts", "class", "loss", "list", "of",
+                 "min_length", "max_length", "a b"]
             ),
             inner,
             max_size=4,
@@ -805,7 +845,9 @@ JUNK = st.recursive(
 
 @given(
     st.dictionaries(st.sampled_from(sorted(read(FULL).to_dict())), JUNK, min_size=1, max_size=3),
-    st.dictionaries(st.sampled_from(["rate", "size", "momentum", "nesterov", "layers", "x"]), JUNK, max_size=3),
+    st.dictionaries(
+        st.sampled_from(["rate", "size", "momentum", "nesterov", "layers", "widths", "x"]), JUNK, max_size=3
+    ),
     st.lists(st.text("parmetsiz.=[]{}:,1", max_size=30), max_size=1),
 )
 def test_a_spec_with_junk_in_it_is_a_spec_or_a_spec_error(

@@ -6,6 +6,7 @@ import io
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
@@ -75,6 +76,41 @@ def test_a_best_value_at_the_edge_is_said() -> None:
     (hint,) = hints(Findings.of(trials, "nmse"), "minimize")
     assert hint.kind == "edge"
     assert "smallest that was tried" in hint.text
+
+
+LISTED = """
+name: t
+algorithm: ann
+method: evolution
+max_trials: 50
+parameters:
+  learning_rate: {value: 0.1}
+  network_size: {list: {of: [8, 16, 32], min_length: 1, max_length: 3}}
+"""
+
+
+def test_a_list_is_a_length_and_its_elements_in_a_study(tmp_path: Path) -> None:
+    spec = parse_spec(LISTED, "t.yaml", Path.cwd())
+    point: Params = {"learning_rate": 0.1}
+    trials = [ended(n, {**point, "network_size": spec.space.axes[1].value(n)}, float(n)) for n in range(39)]
+    trials.append(ended(40, {**point, "network_size": [64, 8]}, 50.0))  # of an earlier search, which had 64, too
+    trials = [replace(trial, metrics={"error_rate": trial.metrics["nmse"]}) for trial in trials]
+    with (tmp_path / "study.log").open("wb") as out:
+        write_study(trials, spec, "t-abcde", out)
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))
+    study = optuna.load_study(study_name="t-abcde", storage=optuna.storages.JournalStorage(backend))
+    params = [trial.params for trial in study.trials]
+    assert params[0] == {"network_size.length": 1, "network_size[0]": 8}
+    assert params[38] == {"network_size.length": 3, **{f"network_size[{place}]": 32 for place in range(3)}}
+    assert params[39] == {"network_size.length": 2, "network_size[1]": 8}
+    found = importance(trials, spec)
+    assert next(iter(found)) == "network_size.length"
+
+
+def test_hints_tell_of_the_lengths_of_lists() -> None:
+    trials = [ended(n, {"network_size": [8] * (n % 4 + 1)}, float(-(n % 4))) for n in range(8)]
+    (hint,) = hints(Findings.of(trials, "nmse"), "minimize")
+    assert hint.text == "The best len(network_size), 4, is the largest that was tried: try larger ones."
 
 
 def test_a_study_may_be_empty(spec: Spec) -> None:

@@ -223,7 +223,7 @@ class Tables:
 
 def _is_labelled(axis: Mapping[str, Any]) -> bool:
     """Whether a parameter, as the resolved spec has it, takes anything but numbers."""
-    return not all(map(_is_number, axis.get("values", [axis["value"]] if "value" in axis else [])))
+    return "list" in axis or not all(map(_is_number, axis.get("values", [axis["value"]] if "value" in axis else [])))
 
 
 def _is_number(value: Any) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from optml_queue.cli import options, units
 from optml_queue.errors import NotFoundError
+from optml_queue.lineage import children
 from optml_queue.trial import TERMINAL_STATES, Attempt, Trial
 
 if TYPE_CHECKING:
@@ -112,6 +113,8 @@ def _show_trial(source: Source, archive: Archive, experiment: str, number: int, 
                 "experiment": experiment,
                 "trial": number,
                 "state": trial.state,
+                "parents": trial.parents,
+                "children": _children(source, experiment, trial),
                 "lines": list(source.logs(experiment, number)),
                 "attempts": attempts,
                 "outputs": {str(attempt): text for attempt, text in outputs(archive, experiment, trial).items()},
@@ -148,7 +151,20 @@ def trial_lines(source: Source, archive: Archive, experiment: str, trial: Trial,
     for number, text in written.items():
         yield f"attempt {number} wrote:"
         yield from _indented(text)
+    yield from _kin(trial, _children(source, experiment, trial))
     yield finish_line(trial, source.experiment(experiment).metric)
+
+
+def _children(source: Source, experiment: str, trial: Trial) -> list[int]:
+    spec = source.experiment(experiment).spec
+    return children(trial, spec, lambda numbers: source.trials(experiment, numbers))
+
+
+def _kin(trial: Trial, its_children: Sequence[int]) -> Iterator[str]:
+    """What a trial descends from, and what descends from it."""
+    for word, numbers in (("parents", trial.parents), ("children", its_children)):
+        if numbers:
+            yield f"{word}: {', '.join(map(str, numbers))}"
 
 
 def attempt_lines(attempt: Attempt, output: str) -> list[str]:

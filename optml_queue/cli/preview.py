@@ -225,15 +225,23 @@ def drawing(preview: Preview, width: int = 80) -> list[RenderableType]:
 
 
 def axis_size(axis: Axis) -> str:
-    """How many values a parameter has; `drawn` for an interval."""
-    return "drawn" if axis.size is None else units.count(axis.size)
+    """How many values a parameter has; `drawn` for an interval, a power of ten for what nobody reads out."""
+    if axis.size is None:
+        return "drawn"
+    return units.count(axis.size) if axis.size < 10**15 else f"over 10^{len(str(axis.size)) - 1}"
 
 
 def axis_text(axis: Axis) -> str:
     """The values of a parameter, the middle of many left out: `0.5, 0.1, … 5e-09 (log)`."""
+    from optml_queue.space import Lists
+
     form = axis.to_dict()
     scale = " on a log scale" if axis.log else ""
     condition = f", when {form['when']}" if "when" in form else ""
+    if isinstance(axis, Lists):
+        lengths = f"{axis.min_length} to {axis.max_length}"
+        length = lengths if axis.min_length != axis.max_length else str(axis.max_length)
+        return f"lists of {length} of: {axis_text(axis.of)}{condition}"
     if axis.size is None:
         return f"{units.number(form['min'])} to {units.number(form['max'])}{scale}{condition}"
     return _listed(axis, axis.size) + scale + condition

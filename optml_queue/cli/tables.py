@@ -211,12 +211,14 @@ def state_word(state: str) -> str:
 
 
 def trial_table(trials: Sequence[Trial], metric: str, width: int = 80) -> Table:
-    """Trials one a row, in the order given."""
+    """Trials one a row, in the order given; with the parents of those that evolution made of others."""
     before = [
         Column("trial", [str(t.number) for t in trials], right=True),
         Column("seed", [str(t.seed) for t in trials], right=True),
         Column("state", [state_word(t.state) if t.is_feasible else "infeasible" for t in trials]),
     ]
+    if any(trial.parents for trial in trials):
+        before.append(Column("parents", [", ".join(map(str, t.parents)) or units.NOTHING for t in trials], right=True))
     after = [
         Column(metric, [units.number(t.metrics.get(metric)) for t in trials], right=True),
         Column("duration", [units.duration(t.run_s) for t in trials], right=True),

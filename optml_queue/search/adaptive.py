@@ -11,7 +11,7 @@ from typing import Protocol
 from optml_queue.driver import Goal
 from optml_queue.errors import InputError
 from optml_queue.search.history import History, Suggestion
-from optml_queue.search.permutation import Permutation
+from optml_queue.search.random_order import RandomOrder
 from optml_queue.space import Space
 from optml_queue.trial import Params, encode
 
@@ -88,7 +88,7 @@ def untried(space: Space, tried: frozenset[str] | set[str], seed: int, number: i
             if drawn is not None and encode(drawn) not in tried:
                 return drawn
         return None
-    order = Permutation(space.size, seed)
+    order = RandomOrder(space, seed)
     for index in range(min(space.size, _LOOKED_AT)):
         point = space.point(order[index])
         if point is not None and encode(point) not in tried:

@@ -15,7 +15,7 @@ from itertools import islice
 from optml_queue.driver import Goal
 from optml_queue.search.adaptive import Task, derived_seed, untried
 from optml_queue.search.history import Ask, History, Suggestion, Tell
-from optml_queue.space import Axis, Choices, Interval, Space
+from optml_queue.space import Axis, Choices, Interval, Lists, Space
 from optml_queue.trial import Params, ParamValue, encode
 
 POPULATION = 25
@@ -82,14 +82,19 @@ def mutated(parent: Params, space: Space, chance: random.Random) -> Params | Non
     def value(axis: Axis) -> ParamValue:
         if axis.name in parent:
             return mutation(axis, parent[axis.name], chance) if axis.name == changed else parent[axis.name]
-        return axis.at(chance.random())
+        return axis.draw(lambda _name: chance.random())
 
     child = space.build(value)
     return None if space.excluded_by(child) else child
 
 
 def mutation(axis: Axis, value: ParamValue, chance: random.Random) -> ParamValue:
-    """Another value of an axis: a choice by chance, a number near the parent's, on a log scale by its ratio."""
+    """Another value of an axis: a choice by chance, a number near the parent's, on a log scale by its ratio.
+
+    A list has an element more or less, or another one in a place; each equally often, where it can be.
+    """
+    if isinstance(axis, Lists):
+        return _edited(axis, list(value), chance)  # type: ignore[arg-type]  # of a list axis
     if isinstance(axis, Choices):
         return _other(axis, axis.index(value) or 0, chance)
     if chance.random() < FAR:
@@ -97,6 +102,26 @@ def mutation(axis: Axis, value: ParamValue, chance: random.Random) -> ParamValue
     if not isinstance(axis, Interval):
         return _neighbour(axis, axis.index(value) or 0, chance)
     return _near(axis, value, chance)
+
+
+def _edited(axis: Lists, items: list[ParamValue], chance: random.Random) -> ParamValue:
+    edits = []
+    if items and axis.of.size != 1:
+        edits.append("change")
+    if len(items) < axis.max_length:
+        edits.append("insert")
+    if len(items) > axis.min_length:
+        edits.append("drop")
+    edit = chance.choice(edits)
+    if edit == "insert":
+        items.insert(chance.randrange(len(items) + 1), axis.of.at(chance.random()))
+        return items
+    place = chance.randrange(len(items))
+    if edit == "drop":
+        del items[place]
+    else:
+        items[place] = mutation(axis.of, items[place], chance)
+    return items
 
 
 def _other(axis: Axis, index: int, chance: random.Random) -> ParamValue:

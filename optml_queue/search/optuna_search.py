@@ -181,9 +181,12 @@ def distribution(axis: Axis) -> BaseDistribution:
 
 
 def suggested(trial: optuna.Trial, space: Space) -> Params:
-    """The point that a trial of Optuna's suggests, one parameter after the other, as conditions need them."""
+    """The point that a trial of Optuna's suggests, one parameter after the other, as conditions need them.
 
-    def value(axis: Axis) -> ParamValue:
+    A list is a length, and for each place an element: a parameter that only lists have that are long enough.
+    """
+
+    def figure(axis: Axis) -> ParamValue:
         if axis.size == 1:
             return axis.value(0)
         form = distribution(axis)
@@ -196,17 +199,24 @@ def suggested(trial: optuna.Trial, space: Space) -> Params:
         number = trial.suggest_int(axis.name, form.low, form.high, log=form.log)
         return number if isinstance(axis, Interval) else axis.value(number)
 
-    return space.build(value)
+    return space.build(lambda axis: axis.joined(figure))
 
 
 def inward(params: Mapping[str, ParamValue], space: Space) -> tuple[dict[str, Any], dict[str, BaseDistribution]]:
     """A point in Optuna's terms. A parameter whose value the space lacks is left out."""
     inner: dict[str, Any] = {}
     distributions: dict[str, BaseDistribution] = {}
-    for axis in space.axes:
-        if axis.size == 1 or axis.name not in params or not axis.contains(params[axis.name]):
+    given = ((axis, params[axis.name]) for axis in space.axes if axis.name in params)
+    figures = (
+        figure
+        for axis, value in given
+        if axis.contains(value)
+        for figure in zip(axis.parts, axis.split(value), strict=False)
+    )
+    for axis, value in figures:
+        if axis.size == 1:
             continue
-        value, form = params[axis.name], distribution(axis)
+        form = distribution(axis)
         if isinstance(form, CategoricalDistribution):
             inner[axis.name] = encode(value)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from hashlib import blake2b, shake_256
 from math import isqrt
 
 _ROUNDS = 6
@@ -16,7 +16,7 @@ class Permutation:
     CT-RSA 2002, with a keyed hash as the round function; so it is the same on every platform and for ever.
     """
 
-    def __init__(self, size: int, key: int) -> None:
+    def __init__(self, size: int, key: int | str) -> None:
         self._size = size
         self._left = isqrt(max(size - 1, 0)) + 1
         self._right = -(-size // self._left)
@@ -44,21 +44,23 @@ class Permutation:
         left, right = divmod(image, self._right)
         for rounds, key in reversed(list(enumerate(self._keys))):
             if rounds % 2:
-                right = (right - _hash(f"{key}{left}")) % self._right
+                right = (right - _hash(f"{key}{left}", self._right)) % self._right
             else:
-                left = (left - _hash(f"{key}{right}")) % self._left
+                left = (left - _hash(f"{key}{right}", self._left)) % self._left
         return left * self._right + right
 
     def _once(self, number: int) -> int:
         left, right = divmod(number, self._right)
         for rounds, key in enumerate(self._keys):
             if rounds % 2:
-                right = (right + _hash(f"{key}{left}")) % self._right
+                right = (right + _hash(f"{key}{left}", self._right)) % self._right
             else:
-                left = (left + _hash(f"{key}{right}")) % self._left
+                left = (left + _hash(f"{key}{right}", self._left)) % self._left
         return left * self._right + right
 
 
-def _hash(text: str) -> int:
-    # Of twice as many bits as a digit of the largest spaces in use, so that the remainder is as good as uniform.
-    return int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "big")
+def _hash(text: str, radix: int) -> int:
+    """A digit: a hash of so many bits that its remainder is as good as uniform."""
+    if radix < 1 << 64:
+        return int.from_bytes(blake2b(text.encode(), digest_size=16).digest(), "big") % radix
+    return int.from_bytes(shake_256(text.encode()).digest(radix.bit_length() // 8 + 8), "big") % radix

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from optml_queue.search.permutation import Permutation
+from optml_queue.search.random_order import RandomOrder
 from optml_queue.space import Space
 from optml_queue.trial import Params, encode
 
@@ -15,10 +15,10 @@ _MAX_DRAWS = 1_000
 class RandomSearch:
     """The points of a space in random order, less the `known` ones, which were tried before.
 
-    A countable space is gone through in a random order that repeats nothing. Any other is drawn from `draws` times:
-    an excluded point is drawn again, up to a thousand times. Numbers come from a hash rather than from NumPy's
-    generators, whose streams may change between versions; each parameter has its own, so that adding one leaves the
-    draws of the others as they were.
+    A countable space is gone through in a random order that repeats nothing and has short lists as often as long ones.
+    Any other is drawn from `draws` times: an excluded point is drawn again, up to a thousand times. Numbers come from a
+    hash rather than from NumPy's generators, whose streams may change between versions; each parameter has its own, so
+    that adding one leaves the draws of the others as they were.
     """
 
     def __init__(self, space: Space, seed: int, known: Sequence[Params] = (), draws: int = 0) -> None:
@@ -26,7 +26,7 @@ class RandomSearch:
         self._seed = seed
         self._known = frozenset(map(encode, known))
         self._draws = draws
-        self._order = None if space.size is None else Permutation(space.size, seed)
+        self._order = None if space.size is None else RandomOrder(space, seed)
         covered = (space.index(point) for point in known) if self._order else ()
         self._covered = frozenset(index for index in covered if index is not None)
 

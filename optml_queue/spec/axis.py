@@ -5,7 +5,8 @@ filter_size:   {value: 5}                  or 5
 momentum:      {min: 0.0, max: 0.9, count: 4}
 rate:          {min: 1e-8, max: 0.1, count: 8, scale: log}
 epochs:        {min: 1, max: 9, step: 2}
-width:         {min: 0.1, max: 2.0}        drawn, by random search alone
+width:         {min: 0.1, max: 2.0}        drawn, by any search but a grid
+layers:        {list: {of: [32, 128], min_length: 1, max_length: 3}}      of: any of the forms above
 with each:     when: "condition"
 """
 
@@ -13,13 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Hashable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 from optml_queue.driver import Parameter
 from optml_queue.errors import ExpressionError
 from optml_queue.expression import Expression, parse
-from optml_queue.space import Axis, Choices, Geometric, Interval, Linear, Number, identity
+from optml_queue.space import Axis, Choices, Geometric, Interval, Linear, Lists, Number, identity
 from optml_queue.spec import spellings
 from optml_queue.spec.document import Node
 from optml_queue.spec.section import Report, Section, alternatives
@@ -27,19 +29,23 @@ from optml_queue.trial import ParamValue
 
 MAX_COUNT = 1_000_000_000
 _RANGE_KEYS = ("min", "max", "count", "step", "scale")
-_KEYS = ("values", "value", *_RANGE_KEYS, "when")
+_KEYS = ("values", "value", *_RANGE_KEYS, "list", "when")
+_LIST_KEYS = ("of", "min_length", "max_length")
+MAX_LENGTH = 100  # of the lists of an axis
+_KIND_WORDS = {bool: "true or false", str: "text", list: "lists", int: "an integer", float: "a number"}
 # Past so many steps narrower than one integer, a log scale of integers is not looked at one by one any more.
 _MAX_NARROW_STEPS = 10_000
 
 # What a key rules out: setting it from the command line removes these.
 RIVALS = {
-    "value": ("values", *_RANGE_KEYS),
-    "values": ("value", *_RANGE_KEYS),
-    "min": ("value", "values"),
-    "max": ("value", "values"),
-    "count": ("value", "values", "step"),
-    "step": ("value", "values", "count", "scale"),
-    "scale": ("value", "values", "step"),
+    "value": ("values", "list", *_RANGE_KEYS),
+    "values": ("value", "list", *_RANGE_KEYS),
+    "list": ("value", "values", *_RANGE_KEYS),
+    "min": ("value", "values", "list"),
+    "max": ("value", "values", "list"),
+    "count": ("value", "values", "list", "step"),
+    "step": ("value", "values", "list", "count", "scale"),
+    "scale": ("value", "values", "list", "step"),
 }
 
 
@@ -52,9 +58,11 @@ def read_axis(
     parameters, `drawn` says whether the search may draw from an interval.
     """
     section = Section(_long_form(node), path, report)
-    section.refuse_others(_KEYS, spellings.PARAMETER, later=("list",))
+    section.refuse_others(_KEYS, spellings.PARAMETER)
     when = _when(section, names)
     form = _form(section)
+    if form == "list":
+        return _lists(section, parameter, when, drawn=drawn)
     if form == "values":
         return _choices(section, parameter, when)
     if form == "value":
@@ -75,17 +83,17 @@ def _long_form(node: Node) -> Node:
 
 
 def _form(section: Section) -> str:
-    """Which form a parameter has: values, value or range; "" with a problem noted."""
-    forms = [form for form in ("values", "value") if form in section]
+    """Which form a parameter has: values, value, list or range; "" with a problem noted."""
+    forms = [form for form in ("values", "value", "list") if form in section]
     ranged = [key for key in _RANGE_KEYS if key in section]
     if len(forms) + bool(ranged) > 1:
         message = f"has {alternatives([*forms, *ranged]).replace(' or ', ' and ')}, which rule each other out"
-        section.report.add(section.node, section.path, message, "keep values, or value, or min and max")
+        section.report.add(section.node, section.path, message, "keep values, or value, or min and max, or list")
         return ""
     if forms:
         return forms[0]
     if not ranged and isinstance(section.node.value, dict):
-        section.report.add(section.node, section.path, "needs values, or value, or min and max")
+        section.report.add(section.node, section.path, "needs values, or value, or min and max, or list")
     return "range" if ranged else ""
 
 
@@ -120,6 +128,63 @@ def _choices(section: Section, parameter: Parameter | None, when: Expression | N
             section.report.add(node, key, f"repeats {first_key}: {node}", "keep one of them")
     known = tuple(value for value in values if value is not None)
     return Choices(_name(section), known, when=when) if len(known) == len(values) else None
+
+
+def _lists(section: Section, parameter: Parameter | None, when: Expression | None, *, drawn: bool) -> Axis | None:
+    """Lists of elements: `of` is another axis, or the list of its values."""
+    if parameter is not None and parameter.kind is not list:
+        message = f"{parameter.name} takes {_KIND_WORDS[parameter.kind]}, not lists"
+        section.problem("list", message, "write values, or min and max")
+        return None
+    lists = section.section("list")
+    if lists is None or not isinstance(lists.node.value, dict):
+        return None
+    lists.refuse_others(_LIST_KEYS, spellings.LIST)
+    lengths = _lengths(lists)
+    of = _elements(lists, parameter, drawn=drawn)
+    if of is None or lengths is None:
+        return None
+    return Lists(_name(section), replace(of, name=_name(section)), *lengths, when=when)
+
+
+def _lengths(lists: Section) -> tuple[int, int] | None:
+    """min_length and max_length, in order; None with a problem noted."""
+    if "max_length" not in lists:
+        lists.report.add(lists.node, lists.path, "max_length is missing", _LIST_EXAMPLE)
+        return None
+    least, most = 1, lists.integer("max_length", 1, MAX_LENGTH)
+    if "min_length" in lists:
+        found = lists.integer("min_length", 0, MAX_LENGTH)
+        if found is None:
+            return None
+        least = found
+    if most is not None and least > most:
+        lists.problem("min_length", f"must be at most max_length, got min_length {least} and max_length {most}")
+        return None
+    return None if most is None else (least, most)
+
+
+def _elements(lists: Section, parameter: Parameter | None, *, drawn: bool) -> Axis | None:
+    """The axis that elements are of; None with a problem noted."""
+    if "of" not in lists:
+        lists.report.add(lists.node, lists.path, "of is missing: what the elements may be", _LIST_EXAMPLE)
+    node = lists.get("of")
+    if node is None:
+        return None
+    for key, advice in _NOT_OF_ELEMENTS.items():
+        if isinstance(node.value, dict) and key in node.value:
+            lists.report.add(node.value[key], f"{lists.key('of')}.{key}", "has no place among elements", advice)
+            return None
+    items = parameter.items if parameter else None
+    element = replace(parameter, kind=items, choices=(), items=None) if parameter and items else None
+    return read_axis(node, lists.key("of"), lists.report, element, (), drawn=drawn)
+
+
+_NOT_OF_ELEMENTS = {
+    "list": "write elements that are lists one by one, as values: [[1, 2], [3]]",
+    "when": "write the condition beside list: it is about all elements",
+}
+_LIST_EXAMPLE = "as in list: {of: [32, 128, 512], min_length: 1, max_length: 3}"
 
 
 def read_value(node: Node, key: str, report: Report, parameter: Parameter | None) -> ParamValue | None:
@@ -186,9 +251,10 @@ def _range(section: Section, parameter: Parameter | None, when: Expression | Non
 def _bounds(section: Section, parameter: Parameter | None) -> tuple[Number, Number] | None:
     """min and max, of one kind and in order."""
     if parameter is not None and parameter.kind not in (int, float):
-        words = {bool: "true or false", str: "text", list: "lists"}
-        message = f"{parameter.name} takes {words[parameter.kind]}, not a range"
-        section.report.add(section.node, section.path, message, "list the values as values: [ … ]")
+        message = f"{parameter.name} takes {_KIND_WORDS[parameter.kind]}, not a range"
+        is_list = parameter.kind is list
+        advice = "write list: {of: {min: …, max: …}, max_length: …}" if is_list else "list the values as values: [ … ]"
+        section.report.add(section.node, section.path, message, advice)
         return None
     found = [_bound(section, key, parameter) for key in ("min", "max")]
     if None in found:

@@ -6,7 +6,7 @@ method: [random: 20, tpe: 60, cma-es: rest]        numbers of trials
 
 from __future__ import annotations
 
-from optml_queue.space import Choices, Space
+from optml_queue.space import Choices, Lists, Space
 from optml_queue.spec import spellings
 from optml_queue.spec.document import Node, shortened
 from optml_queue.spec.search import HYBRID, REST, Stage
@@ -83,8 +83,8 @@ def check_method(root: Section, course: tuple[Stage, ...], space: Space, max_tri
 
 def _unfit(method: str, space: Space) -> tuple[str, str]:
     """Why a method cannot search a space, and what to do; "" when it can."""
-    free = [axis for axis in space.axes if axis.size != 1]
-    if not free:
+    parts = [part for axis in space.axes for part in axis.parts if part.size != 1]
+    if not parts:
         return (
             f"{method} has nothing to vary: every parameter has one value",
             "give one of them more values, or a range",
@@ -95,10 +95,13 @@ def _unfit(method: str, space: Space) -> tuple[str, str]:
     conditional = [axis.name for axis in space.axes if axis.when is not None]
     if conditional:
         return f"{method} cannot search a space with conditions (when of {conditional[0]})", advice
-    numbers = [axis for axis in free if not isinstance(axis, Choices)]
+    for axis in space.axes:
+        if isinstance(axis, Lists) and axis.min_length != axis.max_length:
+            lengths = f"{axis.min_length} to {axis.max_length} elements"
+            message = f"{method} cannot search lists of different lengths ({axis.name} has {lengths})"
+            return message, f"{advice}, or give {axis.name} one length: min_length equal to max_length"
+    numbers = [axis for axis in parts if not isinstance(axis, Choices)]
     if method == "cma-es" and len(numbers) < 2:
-        message = (
-            f"cma-es needs two parameters with min and max at least, got {len(numbers)}: lists of values have no order"
-        )
+        message = f"cma-es needs two parameters with min and max at least, got {len(numbers)}: values have no order"
         return message, advice
     return "", ""

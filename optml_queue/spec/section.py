@@ -122,15 +122,13 @@ class Section:
             self.problem(key, f"must be true or false, got {node}")
         return node is not None and node.value is True
 
-    def refuse_others(self, known: Iterable[str], spellings: Mapping[str, str], later: Collection[str] = ()) -> None:
-        """Note every key that is not known. `spellings` has advice for other tools' names, `later` what is to come."""
+    def refuse_others(self, known: Iterable[str], spellings: Mapping[str, str]) -> None:
+        """Note every key that is not known. `spellings` has advice for other tools' names."""
         known = list(known)
         for key in self.entries:
             if key in known:
                 continue
-            if key in later:
-                self.problem(key, "is not available in this version", "leave it out")
-            elif key in spellings:
+            if key in spellings:
                 self.problem(key, "is not a key of OptML", spellings[key])
             else:
                 advice = nearest(key, known) or f"the keys here are: {', '.join(known)}"

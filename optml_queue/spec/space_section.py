@@ -156,10 +156,10 @@ class SpaceSection:
         if max_trials is None and "max_trials" not in self.root and (size is None or size > MAX_POINTS):
             much = "has no last point" if size is None else f"has {_grouped(size)} points, more than {MAX_POINTS:,}"
             self.report.add(self.root.node, "max_trials", f"is missing: the space {much}", "as in max_trials: 100")
-        drawn = [axis for axis in space.axes if isinstance(axis, Interval) and axis.size is None]
-        if drawn and all(axis.whole for axis in drawn):
+        parts = [(axis, part) for axis in space.axes for part in axis.parts if part.size is None]
+        if parts and all(isinstance(part, Interval) and part.whole for _, part in parts):
             # Such a space ends, so a random search of it must not repeat itself, yet it is not a uniform one.
-            key = f"parameters.{drawn[0].name}"
+            key = f"parameters.{parts[0][0].name}"
             message = (
                 "needs count: integers on a log scale are drawn only beside another parameter's interval of floats"
             )

@@ -65,6 +65,13 @@ PARAMETER: Mapping[str, str] = {
     "condition": "a condition is when",
 }
 
+LIST: Mapping[str, str] = {
+    **dict.fromkeys(("values", "items", "choices", "elements", "element"), "write what the elements may be as of"),
+    **dict.fromkeys(("length", "size"), "write min_length and max_length"),
+    **dict.fromkeys(("min", "min_size", "min_items", "minItems"), "write min_length"),
+    **dict.fromkeys(("max", "max_size", "max_items", "maxItems"), "write max_length"),
+}
+
 METRIC: Mapping[str, str] = {
     **dict.fromkeys(("direction", "mode", "type"), "write goal: minimize or goal: maximize"),
     **dict.fromkeys(("objectiveMetricName", "metric"), "write name"),

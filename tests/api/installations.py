@@ -46,7 +46,7 @@ def tar_of(files: dict[str, str]) -> bytes:
     return body.getvalue()
 
 
-def carried_out(store: Store, experiment: str, states: str = "", most: int = 1_000_000) -> int:
+def carried_out(store: Store, experiment: str, states: str = "", most: int = 1_000_000, metric: str = "nmse") -> int:
     """Run queued trials by hand; how many. Each letter of `states` is how one ends: c(omplete), d(iverged), f(ailed).
 
     Trials beyond `states` complete; trial n has the metric 1 / (n + 1).
@@ -58,12 +58,12 @@ def carried_out(store: Store, experiment: str, states: str = "", most: int = 1_0
         if not published:
             return done
         for publication in published[: most - done]:
-            _attempt(store, publication, states[done] if done < len(states) else "c")
+            _attempt(store, publication, states[done] if done < len(states) else "c", metric)
             done += 1
     return done
 
 
-def _attempt(store: Store, publication: Publication, ended: str) -> None:
+def _attempt(store: Store, publication: Publication, ended: str, metric: str) -> None:
     experiment, number, token = publication.experiment, publication.number, f"t{publication.number}"
     fingerprint = digest(publication.params)
     begun = store.begin(experiment, number, publication.generation, fingerprint, token, "w1", 30.0)
@@ -75,4 +75,4 @@ def _attempt(store: Store, publication: Publication, ended: str) -> None:
     value = float("nan") if ended == "d" else 1 / (number + 1)
     store.report(experiment, number, token, 1, 2.0)
     store.report(experiment, number, token, 2, 1.0)
-    store.finish(experiment, number, token, TrialResult(state, {"nmse": value}))
+    store.finish(experiment, number, token, TrialResult(state, {metric: value}))

@@ -214,6 +214,35 @@ def test_hints_name_the_edge_and_what_always_diverges(
     assert "Look closer around learning_rate 0.001, between 0.0001 and 0.01." in text
 
 
+def test_a_trial_leads_to_its_parents_and_children(reader: httpx.Client, operator: httpx.Client, store: Store) -> None:
+    rates = "[1e-3, 1e-2, 0.1, 1.0]\n  filter_size: {value: 5}"
+    evolved = "{min: 1e-9, max: 1e-2, scale: log}\nmethod: evolution\nmax_trials: 30"
+    id_ = submitted(operator, SPEC.replace(rates, evolved))
+    carried_out(store, id_)
+    (parent,) = store.trials(id_, [29])[0].parents
+    child = operator.get(f"/api/v1/experiments/{id_}/trials/29").json()
+    assert (child["parents"], child["children"]) == ([parent], [])
+    assert 29 in operator.get(f"/api/v1/experiments/{id_}/trials/{parent}").json()["children"]
+    link = '<a href="/experiments/{}/trials/{}">{}</a>'
+    assert link.format(id_, parent, parent) in reader.get(f"/experiments/{id_}/trials/29").text
+    assert link.format(id_, 29, 29) in reader.get(f"/experiments/{id_}/trials/{parent}").text
+
+
+def test_lists_are_labels_in_plots_and_their_lengths_in_hints(
+    reader: httpx.Client, operator: httpx.Client, store: Store
+) -> None:
+    lists = "{list: {of: [8, 16], min_length: 0, max_length: 2}}"
+    text = f"{{name: n, algorithm: ann, parameters: {{learning_rate: 0.1, network_size: {lists}}}, data: digits}}"
+    id_ = submitted(operator, text)
+    carried_out(store, id_, metric="error_rate")
+    points = operator.get(f"/api/v1/experiments/{id_}/plots/points").json()
+    assert points["parameters"]["network_size"] == [[], [8], [16], [8, 8], [8, 16], [16, 8], [16, 16]]
+    shown = reader.get(f"/experiments/{id_}").text
+    assert "The best len(network_size), 2, is the largest that was tried: try larger ones." in shown
+    found = operator.get(f"/api/v1/experiments/{id_}/trials", params={"where": "network_size=[8, 16]"}).json()
+    assert [trial["number"] for trial in found["trials"]] == [4]
+
+
 def test_own_files_are_cached_for_good_and_nothing_else_is_served(anonymous: httpx.Client) -> None:
     for name in (*assets.names(), assets.PLOTLY):
         response = anonymous.get(assets.address(name))

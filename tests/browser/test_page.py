@@ -258,6 +258,14 @@ def test_an_uploaded_file_is_searched_over(visitor: Visitor, workers: Cluster, t
     series = tmp_path / "series.csv"
     series.write_text("month,level\n" + "".join(f"{n},{50 + n % 12}\n" for n in range(400)))
     visitor.open("/experiments/new")
+    page.get_by_label("Algorithm").select_option("ann")
+    page.get_by_role("button", name="Search over network_size too").click()
+    page.get_by_label("How network_size is given").select_option("all lists")
+    page.get_by_label("network_size: to").fill("2")
+    expect(page.locator("#count")).to_have_text("60 trials")  # 3 + 9 lists, 5 rates
+    page.get_by_label("network_size: of").fill("16, x")
+    expect(page.locator("p.wrong:visible")).to_have_text("must be an integer, got 'x'")
+    page.get_by_label("Algorithm").select_option("lms")
     page.get_by_label("Data", exact=True).select_option("csv")
     expect(page.locator("#field-data-csv-wrong")).to_be_visible()  # no file yet
     page.get_by_label("File").set_input_files(series)

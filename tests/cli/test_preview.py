@@ -15,7 +15,7 @@ from optml_queue.cli.preview import Estimate, Planned, Preview, axis_text, drawi
 from optml_queue.cli.tables import rendered
 from optml_queue.driver import ActiveTrial, load_driver
 from optml_queue.search import segments
-from optml_queue.space import Choices, Geometric, Interval, Linear
+from optml_queue.space import Axis, Choices, Geometric, Interval, Linear, Lists
 from optml_queue.spec import Spec, parse_spec
 
 GRID = """
@@ -79,9 +79,11 @@ def test_small_grids_show_each_trial_once() -> None:
         (Linear("a", 0, 100, step=1), "0, 1, 2, 3, … 100"),
         (Geometric("a", 1e-4, 0.1, 4), "0.0001, 0.001, 0.01, 0.1 on a log scale"),
         (Interval("a", 1e-4, 0.1, log_scale=True), "0.0001 to 0.1 on a log scale"),
+        (Lists("a", Choices("a", (32, 64)), 1, 3), "lists of 1 to 3 of: 32, 64"),
+        (Lists("a", Interval("a", 0.5, 2.0), 2, 2), "lists of 2 of: 0.5 to 2"),
     ],
 )
-def test_axes_are_told_by_their_values(axis: Choices | Linear | Geometric | Interval, text: str) -> None:
+def test_axes_are_told_by_their_values(axis: Axis, text: str) -> None:
     assert axis_text(axis) == text
 
 

@@ -77,6 +77,14 @@ def test_trials_show_seed_and_state() -> None:
     assert row[:4] == ["3", "8", "stopped", "early"]
 
 
+def test_trials_show_their_parents_where_any_has_some() -> None:
+    trials = [trial(3, params={"sizes": [8]}), trial(4, params={"sizes": [8, 8]}, origin={"parents": [3]})]
+    head, third, fourth = lines(rendered(trial_table(trials, "nmse", 200), 200))
+    assert head[3] == "parents"
+    assert (third[3], fourth[3]) == ("–", "3")
+    assert "parents" not in rendered(trial_table(trials[:1], "nmse", 200), 200)
+
+
 def test_experiments_show_how_far_they_are() -> None:
     text = rendered(experiment_table([experiment([trial(0), trial(1, "failed"), trial(2, "diverged")])]), 120)
     head, row = lines(text)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from optml_queue.driver import Goal
 from optml_queue.expression import parse
 from optml_queue.search.adaptive import Task, derived_seed, searcher
+from optml_queue.search.evolution import mutation
 from optml_queue.search.history import Ask, History, Suggestion, Tell
-from optml_queue.space import Choices, Geometric, Interval, Linear, Space
+from optml_queue.space import Axis, Choices, Geometric, Interval, Linear, Lists, Space
 from optml_queue.trial import Params, TrialState, encode
 
 # Optuna's Gaussian process needs PyTorch, which is large: where it is missing, tests/test_study.py holds what is said.
@@ -30,6 +35,15 @@ CONDITIONAL = Space(
         Choices("widths", ([], [16], [16, 32]), when=parse("kind == 'deep' and depth > 2", NAMES)),
     ),
     (parse("rate > 0.5 and kind == 'plain'", NAMES),),
+)
+LAYERS = Space(
+    (
+        Choices("kind", ("plain", "deep")),
+        Interval("rate", 1e-6, 1.0, log_scale=True),
+        Lists("layers", Choices("layers", (8, 16, 32)), 0, 3, when=parse("kind == 'deep'", ("kind", "layers"))),
+        Lists("drops", Interval("drops", 0.0, 0.5), 1, 2, when=parse("len(layers) > 1", ("kind", "layers"))),
+    ),
+    (parse("layers[1] < 16 or layers[-1] == 8", ("kind", "layers")),),
 )
 FINITE = Space((Choices("kind", ("a", "b", "c")), Linear("depth", 1, 4, step=1), Geometric("rate", 0.1, 10.0, 3)))
 
@@ -112,6 +126,53 @@ def test_conditions_decide_which_parameters_a_point_has(method: str) -> None:
     assert any("widths" in point for point in points)
 
 
+@pytest.mark.parametrize("method", ANY_SPACE)
+def test_lists_are_in_the_space_and_suggested_again_from_the_same_history(method: str) -> None:
+    task = Task(method, LAYERS, Goal.MINIMIZE, 2)
+    history = searched(task, 18)
+    points = [ask.params for ask in history.asks]
+    assert len({encode(point) for point in points}) == 18
+    assert all(LAYERS.contains(point) for point in points)
+    assert {len(layers) for point in points if isinstance(layers := point.get("layers"), list)} >= {0, 1, 2}
+    last = history.asks[-1]
+    tells = tuple(tell for tell in history.tells if tell.position < last.seen)
+    again = searcher(task).suggest(History(history.asks[:-1], tells, last.seen), [last.number])
+    assert [each.params for each in again] == [last.params]
+
+
+@pytest.mark.parametrize("method", ["tpe", "cma-es", *GP])
+def test_a_list_of_one_length_is_so_many_parameters_of_optunas(method: str) -> None:
+    of = Interval("x", 1e-6, 1.0, log_scale=True)
+    listed = Space((Lists("x", of, 3, 3),))
+    apart = Space(tuple(replace(of, name=f"x[{place}]") for place in range(3)))
+    found = [searched_without_failures(Task(method, space, Goal.MINIMIZE, 1), 15, depth) for space in (listed, apart)]
+    assert [ask.params["x"] for ask in found[0].asks] == [list(ask.params.values()) for ask in found[1].asks]
+
+
+@given(st.sampled_from(LAYERS.axes[2:]), st.integers(0, 2**32))
+def test_a_mutated_list_has_an_element_more_or_less_or_another(axis: Axis, seed: int) -> None:
+    chance = random.Random(seed)
+    before = axis.draw(lambda _part: chance.random())
+    after = mutation(axis, before, chance)
+    assert isinstance(before, list)
+    assert isinstance(after, list)
+    assert axis.contains(after)
+    assert after != before
+    longer, shorter = sorted((before, after), key=len, reverse=True)
+    if len(longer) == len(shorter):
+        assert sum(a != b for a, b in zip(before, after, strict=True)) == 1
+    else:
+        assert shorter in [longer[:place] + longer[place + 1 :] for place in range(len(longer))]
+
+
+def test_every_kind_of_mutation_of_a_list_happens() -> None:
+    chance = random.Random(0)
+    lengths = [len(after) for _ in range(300) if isinstance(after := mutation(LAYERS.axes[2], [8, 8], chance), list)]
+    assert all(70 < lengths.count(length) < 130 for length in (1, 2, 3))
+    single = Lists("x", Choices("x", (7,)), 2, 2)
+    assert single.size == 1  # and so no parameter that mutation would choose
+
+
 @pytest.mark.parametrize("method", [*ANY_SPACE, *GP])
 def test_a_finite_space_is_gone_through_once_and_then_over(method: str) -> None:
     history = searched(Task(method, FINITE, Goal.MINIMIZE, 4), 100)
@@ -167,7 +228,14 @@ def test_it_is_a_fresh_sampler_of_optuna_with_the_same_history(method: str) -> N
     assert ours == theirs
 
 
-def searched_without_failures(task: Task, trials: int) -> History:
+def depth(point: Params) -> float:
+    """A figure of all numbers of a point, listed or not."""
+    listed = (value if isinstance(value, list) else [value] for value in point.values())
+    numbers = (float(str(number)) for values in listed for number in values)
+    return sum((place + 1) * abs(math.log10(number) + 3.0) for place, number in enumerate(numbers))
+
+
+def searched_without_failures(task: Task, trials: int, cost: Callable[[Params], float] = cost) -> History:
     asks: list[Ask] = []
     tells: list[Tell] = []
     learner = searcher(task)

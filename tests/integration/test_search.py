@@ -8,7 +8,8 @@ import pytest
 
 from optml_queue import experiments, suggestions
 from optml_queue.archive import Archive
-from optml_queue.results import write_parts
+from optml_queue.lineage import children
+from optml_queue.results import ArchiveSource, write_parts
 from optml_queue.search.adaptive import Task, searcher
 from optml_queue.search.history import History, history_of
 from optml_queue.spec import Spec, parse_spec
@@ -48,7 +49,7 @@ def assert_each_follows_from_what_was_known(found: History, task: Task) -> None:
         assert searcher(task).suggest(before, [ask.number])[0].params == ask.params, ask.number
 
 
-def run(store: Store, publication: Publication, value: float) -> None:
+def run(store: Store, publication: Publication, value: float, metric: str = "nmse") -> None:
     """What a worker does with one message."""
     token = f"token-{publication.number}"
     begun = store.begin(
@@ -61,7 +62,7 @@ def run(store: Store, publication: Publication, value: float) -> None:
         30.0,
     )
     assert isinstance(begun, Assignment)
-    result = TrialResult(TrialState.COMPLETE, {"nmse": value})
+    result = TrialResult(TrialState.COMPLETE, {metric: value})
     assert store.finish(publication.experiment, publication.number, token, result) == "accepted"
 
 
@@ -89,6 +90,39 @@ def test_what_is_suggested_knows_all_but_what_waits_or_runs(store: Store, archiv
     experiment = experiments.submit(store, archive, spec())
     trials = course(store, experiment, 40)
     assert all(trial.number - trial.origin["seen"] <= suggestions.ahead(0) for trial in trials)
+
+
+def test_evolution_of_lists_is_known_by_its_parents(store: Store, archive: Archive) -> None:
+    text = """
+name: layers
+algorithm: ann
+method: evolution
+parameters:
+  learning_rate: {min: 1e-4, max: 1.0, scale: log}
+  network_size: {list: {of: [8, 16, 32, 64], min_length: 1, max_length: 4}}
+max_trials: 45
+"""
+    wanted = parse_spec(text, "layers.yaml", Path.cwd())
+    experiment = experiments.submit(store, archive, wanted)
+    waiting: list[Publication] = []
+    for number in range(45):
+        experiments.advance(store, waiting.extend, experiment)
+        run(store, waiting.pop(0), 1.0 / (number + 1), "error_rate")
+    trials = {trial.number: trial for trial in store.stream(experiment)}
+    assert_each_follows_from_what_was_known(
+        history(store, experiment, "error_rate"), Task("evolution", wanted.space, wanted.goal, wanted.seed)
+    )
+    born = [trial for trial in trials.values() if trial.parents]
+    assert len(born) == 20
+    for child in born:
+        (parent,) = (trials[number].params for number in child.parents)
+        assert sum(child.params[name] != parent[name] for name in parent) == 1
+    youngest = born[-1].parents[0]
+    found = children(trials[youngest], wanted.to_json(), lambda numbers: store.trials(experiment, numbers))
+    assert found == [child.number for child in born if youngest in child.parents]
+    write_parts(store, archive, experiment, force=True)
+    kept = ArchiveSource(archive)
+    assert [kept.trials(experiment, [born[0].number])[0].parents] == [born[0].parents]
 
 
 def test_more_trials_of_the_same_search(store: Store, archive: Archive) -> None:

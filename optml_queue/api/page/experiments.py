@@ -7,6 +7,7 @@ import time
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from optml_queue.api.archived import ArchivedExperiment
@@ -18,7 +19,7 @@ from optml_queue.api.page.pictures import PICTURE_MAX
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of, part_of
 from optml_queue.api.routes.trials import Leaderboard, RankedPoint, best
-from optml_queue.hints import Findings, hints
+from optml_queue.hints import Column, Findings, hints, numbers_of
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState
 from optml_queue.trial import TrialState
@@ -202,10 +203,24 @@ def _differences(left: Any, right: Any, path: str = "") -> list[tuple[str, Any, 
     return [] if left == right else [(path, left, right)]
 
 
+def _lengths(name: str, columns: Columns) -> tuple[str, Column] | None:
+    """The lengths of a parameter's lists, by the name that hints have for them; None when it has none."""
+    labels = numbers_of(name, columns.labels[name])
+    if labels is None or labels[0] == name:
+        return None
+    codes = columns.parameters[name]
+    known = np.isfinite(codes)
+    lengths = np.full(len(codes), np.nan)
+    lengths[known] = labels[1][codes[known].astype(int)]
+    return labels[0], lengths
+
+
 def _findings(columns: Columns) -> Findings:
-    """The columns whose parameters are numbers, as the rules for hints read them."""
+    """The columns whose parameters are numbers, or lists, as the rules for hints read them."""
+    numbers = {name: each for name, each in columns.parameters.items() if name not in columns.labels}
+    lengths = [_lengths(name, columns) for name in columns.labels]
     return Findings(
-        parameters={name: each for name, each in columns.parameters.items() if name not in columns.labels},
+        parameters=numbers | dict(each for each in lengths if each is not None),
         value=columns.value,
         complete=columns.states == STATES.index(TrialState.COMPLETE),
         diverged=columns.states == STATES.index(TrialState.DIVERGED),

@@ -19,6 +19,7 @@ from optml_queue.api.routes.experiments import PREFIX, Id, experiment_of
 from optml_queue.archive.kept import artifacts_folder, output
 from optml_queue.driver import Goal
 from optml_queue.errors import InputError, NotFoundError
+from optml_queue.lineage import children
 from optml_queue.store import Experiment
 from optml_queue.summary import Ranked, leaderboard
 from optml_queue.trial import Trial, TrialState
@@ -59,8 +60,13 @@ class TrialPage(Document):
 
 
 class TrialDetail(TrialDocument):
-    """A trial with its failed attempts, the values it reported by step, and the files it kept."""
+    """A trial with its failed attempts, the values it reported by step, and the files it kept.
 
+    `parents` and `children` are the numbers of trials whose points it descends from, or that descend from it.
+    """
+
+    parents: list[int]
+    children: list[int]
     ended_attempts: list[AttemptDocument]
     curve: list[tuple[int, Figure]]
     artifacts: list[str]
@@ -272,6 +278,8 @@ def show_trial(id: Id, number: Number, here: Here) -> TrialDetail:  # noqa: A002
     folder, reader = artifacts_folder(found.id, number), here.reader(found)
     return TrialDetail(
         **TrialDocument.of(trial).model_dump(),
+        parents=trial.parents,
+        children=children(trial, found.spec, lambda numbers: reader.trials(found.id, numbers)),
         ended_attempts=[AttemptDocument.of(each) for each in reader.attempts(found.id, number)],
         curve=list(reader.curve(found.id, number).items()),
         artifacts=[key.removeprefix(f"{folder}/") for key in here.archive.keys(folder)],

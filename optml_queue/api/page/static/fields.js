@@ -68,7 +68,7 @@ export class Fields {
   fresh(parameter) {
     const first = parameter.default === null ? "" : shown(parameter.default);
     const choices = parameter.choices.length ? parameter.choices.map(shown).join(", ") : parameter.kind === "bool" ? "true, false" : "";
-    return { form: choices ? "values" : parameter.default === null ? "values" : "value", value: first, values: choices || (parameter.default === null ? "0.01, 0.1" : first), min: "", max: "", count: "5", step: "", scale: "linear", ...IDEAS[parameter.name] };
+    return { form: choices ? "values" : parameter.default === null ? "values" : "value", value: first, values: choices || (parameter.default === null ? "0.01, 0.1" : first), min: "", max: "", count: "5", step: "", scale: "linear", of: "16, 32, 64", least: "1", most: "3", ...IDEAS[parameter.name] };
   }
 
   declared(name) { return this.algorithm.parameters.find((each) => each.name === name); }
@@ -96,6 +96,7 @@ export class Fields {
     const typed = (text) => (text === "" ? '""' : scalar(text, parameter.kind));
     if (own.form === "value") return `{value: ${typed(own.value)}}`;
     if (own.form === "values") return `{values: [${parted(own.values).map(typed).join(", ")}]}`;
+    if (own.form === "lists") return `{list: ${flow([["of", `[${parted(own.of).map((each) => scalar(each, "list")).join(", ")}]`], ["min_length", own.least && scalar(own.least, "int")], ["max_length", own.most && scalar(own.most, "int")]])}}`;
     const isDrawn = this.values.method === "random";
     return flow([["min", own.min && scalar(own.min, "float")], ["max", own.max && scalar(own.max, "float")], ["count", isDrawn ? "" : own.count && scalar(own.count, "int")], ["scale", own.scale === "log" ? "log" : ""]]);
   }
@@ -218,7 +219,7 @@ export class Fields {
       remove.addEventListener("click", () => this.again(() => { delete this.parameters[declared.name]; }));
       name.append(remove);
     }
-    const form = this.select(own, "form", [["values", "values"], ["value", "one value"], ...(isNumber ? [["range", "range"]] : [])], () => this.again(() => {}));
+    const form = this.select(own, "form", [["values", "values"], ["value", "one value"], ...(isNumber ? [["range", "range"]] : []), ...(declared.kind === "list" ? [["lists", "all lists"]] : [])], () => this.again(() => {}));
     form.setAttribute("aria-label", `How ${declared.name} is given`);
     form.id = `form-${declared.name}`;
     const wrong = make("p", { className: "wrong", hidden: true });
@@ -233,6 +234,10 @@ export class Fields {
       return labelled(this.input(own, "value"), "value", "value");
     }
     if (own.form === "values") return labelled(this.input(own, "values", { placeholder: declared.kind === "list" ? "[16], [64, 32]" : "separated by commas" }), "values", "values, separated by commas");
+    if (own.form === "lists") {
+      const listed = (name, place, label) => make("label", {}, label, labelled(this.input(own, name), `list.${place}`, label));
+      return make("div", { className: "range" }, listed("of", "of", "of"), listed("least", "min_length", "from"), listed("most", "max_length", "to"));
+    }
     const small = (place, label) => make("label", {}, label, labelled(this.input(own, place, { inputMode: "decimal" }), place, label));
     return make("div", { className: "range" }, small("min", "from"), small("max", "to"), ...(this.values.method === "random" ? [] : [small("count", "count")]), make("label", {}, "scale", labelled(this.select(own, "scale", [["linear", "linear"], ["log", "log"]]), "scale", "scale")));
   }
