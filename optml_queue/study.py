@@ -53,7 +53,10 @@ def importance(trials: Iterable[Trial], spec: Spec) -> Mapping[str, float]:
     if len(complete) < FEW or not varied:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(varied))
+    with warnings.catch_warnings():
+        # Where all trials are equally good, so are all parameters: the equal shares say as much.
+        warnings.simplefilter("ignore", UserWarning)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(varied))
     return {name: float(share) for name, share in found.items()}
 
 

@@ -226,7 +226,7 @@ function isPale(rgb) {
 function scaleBar(svg, { colorscale, colorbar }, frame, c) {
   const left = frame.right + 14, tall = frame.bottom - frame.top - 16, top = frame.top + 16, slices = 40;
   for (let i = 0; i < slices; i += 1) add(svg, "rect", { x: left, y: round(top + (tall * i) / slices), width: 10, height: round(tall / slices + 0.6), fill: mixed(colorscale, 1 - (i + 0.5) / slices) });
-  colorbar.ticktext.forEach((text, i) => write(svg, text, left + 14, top + tall * (1 - i / (colorbar.ticktext.length - 1)) + 4, "start", c.soft, 11));
+  colorbar.ticktext.forEach((text, i) => write(svg, text, left + 14, top + tall * (1 - i / Math.max(colorbar.ticktext.length - 1, 1)) + 4, "start", c.soft, 11));
   write(svg, fitted(colorbar.title.text, 74), frame.width - 2, frame.top + 6, "end", c.soft, 11);
 }
 

@@ -58,7 +58,7 @@ export function shaded(metric, goal, values, c) {
   const log = spansDecades(known, 10), size = log ? Math.log10 : (value) => value;
   let low = Infinity, high = -Infinity;
   for (const value of known) { low = Math.min(low, size(value)); high = Math.max(high, size(value)); }
-  const tickvals = high > low ? [low, (low + high) / 2, high] : [low];
+  const tickvals = high > low ? [low, (low + high) / 2, high] : known.length ? [low] : [];
   return {
     shades: values.map((value) => (value === null ? null : size(value))), colorscale: goal === "minimize" ? SCALE : SCALE_DARK,
     colorbar: { thickness: 10, outlinewidth: 0, tickfont: { color: c.soft, size: 11 }, tickvals, ticktext: tickvals.map((at) => figure(Number((log ? 10 ** at : at).toPrecision(3)))), title: { text: metric, font: { size: 11, color: c.soft } } },

@@ -158,7 +158,7 @@ function drawMap(points, c, chosen) {
   const y = chosen.y && chosen.y !== x ? chosen.y : names.find((name) => name !== x);
   const xs = sorted(points.parameters[x]), ys = sorted(points.parameters[y]);
   const drawn = Math.max(xs.length, ys.length) > CELLS_MAX ? scattered(points, c, names, x, y) : celled(points, c, x, y, xs, ys, names.length > 2);
-  return { ...drawn, choices: [{ name: "x", label: "x", values: names, value: x }, { name: "y", label: "y", values: names.filter((name) => name !== x), value: y }], label: `${points.metric} over ${x} and ${y}` };
+  return drawn && { ...drawn, choices: [{ name: "x", label: "x", values: names, value: x }, { name: "y", label: "y", values: names.filter((name) => name !== x), value: y }], label: `${points.metric} over ${x} and ${y}` };
 }
 
 function celled(points, c, x, y, xs, ys, hasOthers) {
@@ -189,6 +189,7 @@ function celled(points, c, x, y, xs, ys, hasOthers) {
 
 function scattered(points, c, names, x, y) {
   const rows = ranked(points).filter((row) => points.parameters[x][row] !== null && points.parameters[y][row] !== null);
+  if (!rows.length) return null;
   const { shades, ...colours } = shaded(points.metric, points.goal, rows.map((row) => points.value[row]), c);
   const xs = scale(points, x, c), ys = scale(points, y, c);
   return {
