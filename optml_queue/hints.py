@@ -15,6 +15,8 @@ from optml_queue.trial import ParamValue, Trial, TrialState
 FEW = 3  # distinct values, below which an edge says nothing
 MANY_TOGETHER = 2  # trials that went wrong in the same region
 SHOWN = 4
+FLAT = 0.02  # a share of the importance below which a parameter may as well be fixed
+ENOUGH = 20  # complete trials before one is called flat
 
 Column = NDArray[np.float64]
 
@@ -66,7 +68,7 @@ def _is_number(value: object) -> bool:
 class Hint:
     """One thing that the results suggest."""
 
-    kind: str  # edge, diverged, closer
+    kind: str  # edge, diverged, closer, flat
     text: str
 
 
@@ -86,6 +88,17 @@ def hints(found: Findings, goal: str) -> list[Hint]:
             told += [*_diverged(found, name, tried), _around(name, distinct, float(tried[best]))]
     order = ("edge", "diverged", "closer")
     return sorted(told, key=lambda hint: order.index(hint.kind))[:SHOWN]
+
+
+def flat(importance: Mapping[str, float], complete: int) -> list[Hint]:
+    """Which parameters need no more search, by their shares of the importance over so many complete trials."""
+    if complete < ENOUGH:
+        return []
+    return [
+        Hint("flat", f"{name} makes next to no difference ({share:.1%}): fix it.")
+        for name, share in importance.items()
+        if share < FLAT
+    ]
 
 
 def _said(value: float) -> str:

@@ -17,7 +17,7 @@ import tempfile
 import time
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields, replace
@@ -124,7 +124,7 @@ def consolidate(store: ReadableStore, archive: Archive, experiment: str) -> None
     parameters = [axis.name for axis in spec.space.axes]
     with Spool(_noted(store.stream(experiment), tally, suspects), parameters, [record.metric]) as spool:
         _put_results(archive, experiment, spool)
-        _put_plot(archive, record, spool)
+        _put_plots(archive, record, spec, spool)
     _put_attempts(store, archive, experiment, suspects)
     _put_logs(store, archive, experiment)
     fronts = _front(spec, store.stream(experiment))
@@ -184,17 +184,26 @@ def _put_logs(store: ReadableStore, archive: Archive, experiment: str) -> None:
             list(pool.map(put, batch))
 
 
-def _put_plot(archive: Archive, record: Experiment, spool: Spool) -> None:
+def _put_plots(archive: Archive, record: Experiment, spec: Spec, spool: Spool) -> None:
     # matplotlib takes half a second to import; nobody who only reads should pay for it.
-    from optml_queue.plots import error_plot
+    from optml_queue.plots import contour_plot, error_plot, pareto_plot
 
-    try:
-        image = error_plot(spool, spool.columns.parameters, record.metric, Goal(record.goal), record.id)
-    except Exception:
-        # A figure is a convenience: whatever is odd about the data, the results must reach the archive.
-        logger.exception("no error.png for %s", record.id)
-        return
-    archive.put(f"{record.id}/error.png", image)
+    judged = (record.metric, Goal(record.goal), record.id)
+    pictures: dict[str, Callable[[], bytes | None]] = {
+        "error": lambda: error_plot(spool, spool.columns.parameters, *judged),
+        "contour": lambda: contour_plot(spool, spool.columns.parameters, *judged),
+    }
+    if spec.other_metrics:
+        pictures["pareto"] = lambda: pareto_plot(spool, spec.metrics, record.id)
+    for name, draw in pictures.items():
+        try:
+            image = draw()
+        except Exception:
+            # A figure is a convenience: whatever is odd about the data, the results must reach the archive.
+            logger.exception("no %s.png for %s", name, record.id)
+            continue
+        if image is not None:
+            archive.put(f"{record.id}/{name}.png", image)
 
 
 def _summary(record: Experiment, tally: summary.Tally) -> dict[str, Any]:

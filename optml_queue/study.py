@@ -46,14 +46,17 @@ def importance(trials: Iterable[Trial], spec: Spec) -> Mapping[str, float]:
     PED-ANOVA (S. Watanabe, A. Bansal and F. Hutter, 2023, IJCAI) over complete trials, for parameters that every one of
     them has. Empty while fewer than four are complete. Raises InputError without Optuna.
     """
-    optuna = _optuna("--importance")
+    optuna = _optuna("importance")
     study = _filled(trials, spec, "importance", optuna.storages.InMemoryStorage())
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     varied = {name for name in _common(complete) if len({str(trial.params[name]) for trial in complete}) > 1}
     if len(complete) < FEW or not varied:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator()
-    found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(varied))
+    with warnings.catch_warnings():
+        # Where all trials are equally good, so are all parameters: the equal shares say as much.
+        warnings.simplefilter("ignore", UserWarning)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator, params=sorted(varied))
     return {name: float(share) for name, share in found.items()}
 
 

@@ -14,9 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from optml_queue import plots
-from optml_queue.driver import Goal
-from optml_queue.plots import POINTS_MAX, error_plot
+from optml_queue.driver import Goal, Metric
+from optml_queue.plots import POINTS_MAX, contour_plot, error_plot, look, pareto_plot
 from optml_queue.space import Choices, Lists
 from optml_queue.trial import Params, Trial, TrialState
 
@@ -39,13 +38,13 @@ def lms() -> list[Trial]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that were made into pictures."""
     figures: list[Figure] = []
-    png = plots._png
+    png = look.png
 
     def keep(figure: Figure) -> bytes:
         figures.append(figure)
         return png(figure)
 
-    monkeypatch.setattr(plots, "_png", keep)
+    monkeypatch.setattr(look, "png", keep)
     return figures
 
 
@@ -176,3 +175,42 @@ def test_a_great_many_points_are_sampled_and_the_best_and_worst_kept(drawn: list
 def test_no_state_is_shared_with_whoever_uses_pyplot() -> None:
     code = "import sys, optml_queue.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_contours_are_over_the_two_numbers_that_tell_most_and_mark_what_was_tried(drawn: list[Figure]) -> None:
+    points: list[Params] = [
+        {"rate": 10.0**-i, "taps": taps, "idle": (i + taps) % 3, "kind": "abc"[i % 3]}
+        for i in range(1, 7)
+        for taps in (2, 5, 9, 14)
+    ]
+    trials = [trial(n, p, (math.log10(float(str(p["rate"]))) + 4) ** 2 + p["taps"]) for n, p in enumerate(points)]  # type: ignore[operator]
+    trials[0] = trial(0, points[0], None)
+    assert contour_plot(iter(trials), ["idle", "kind", "rate", "taps"], "nmse", Goal.MINIMIZE, "x")
+    axes = drawn[-1].axes[0]
+    assert {axes.get_xlabel(), axes.get_ylabel()} == {"rate", "taps"}
+    tried = next(line for line in axes.lines if line.get_label() == "tried")
+    assert len(tried.get_xdata()) == 23  # type: ignore[arg-type]
+    best = next(line for line in axes.lines if line.get_label() == "best")
+    assert sorted([*best.get_xdata(), *best.get_ydata()]) == [-4.0, 2.0]  # type: ignore[misc]
+    assert legend(drawn[-1]) == ["tried", "diverged", "best"]
+
+
+def test_there_are_no_contours_of_one_number_or_of_no_result() -> None:
+    one = [trial(n, {"rate": n, "kind": "ab"[n % 2]}, 1.0) for n in range(9)]
+    assert contour_plot(one, ["rate", "kind"], "nmse", Goal.MINIMIZE, "x") is None
+    assert contour_plot([], ["rate", "kind"], "nmse", Goal.MINIMIZE, "x") is None
+
+
+@pytest.mark.parametrize("goal", Goal)
+def test_a_front_is_drawn_over_what_it_dominates_and_what_breaks_a_constraint(drawn: list[Figure], goal: Goal) -> None:
+    sign = 1 if goal is Goal.MINIMIZE else -1
+    values = [(1.0, 3.0), (2.0, 2.0), (3.0, 1.0), (3.0, 3.0)]
+    trials = [Trial(n, TrialState.COMPLETE, {}, 0, {"a": sign * a, "b": b}) for n, (a, b) in enumerate(values)]
+    trials.append(Trial(4, TrialState.COMPLETE, {}, 0, {"a": 0.0, "b": 0.5}, "infeasible: a > 0"))
+    trials.append(Trial(5, TrialState.DIVERGED, {}, 0, {"a": 9.0, "b": 9.0}))
+    assert pareto_plot(iter(trials), [Metric("a", goal), Metric("b")], "x")
+    assert legend(drawn[-1]) == ["dominated", "breaks a constraint", "Pareto front"]
+    front = next(line for line in drawn[-1].axes[0].lines if line.get_label() == "Pareto front")
+    assert sorted(sign * np.asarray(front.get_xdata())) == [1.0, 2.0, 3.0]
+    assert front.get_drawstyle() == ("steps-post" if sign > 0 else "steps-pre")
+    assert pareto_plot(iter(trials), [Metric("a"), Metric("c")], "x") is None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import tempfile
@@ -76,7 +75,7 @@ class ArchivedTrials:
     def __init__(self, source: ArchiveSource, found: ArchivedExperiment) -> None:
         self._source = source
         self._found = found
-        self._table = Table(json.loads(found.spec)["parameters"], found.metric)
+        self._table = Table.of(found)
         self._numbers, self._states, self._offsets = array("q"), array("q"), array("q", [0])
         self._counts: Counter[TrialState] = Counter(dict.fromkeys(TrialState, 0))
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115

@@ -13,6 +13,7 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from time import monotonic
 from typing import Any
@@ -20,9 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optml_queue.driver import Goal, Metric
+from optml_queue.pareto import undominated
 from optml_queue.store import Experiment, Store
 from optml_queue.summary import value_of
-from optml_queue.trial import Trial, TrialState, encode
+from optml_queue.trial import INFEASIBLE, Trial, TrialState, encode
 
 TABLES_MAX = 8
 CELLS_MAX = 48 << 20  # figures of 8 bytes in all tables together; the table asked for last stays whatever it has
@@ -30,7 +33,7 @@ ROWS_MAX = 1_000_000
 STEP = 2_000  # records read in one round trip
 STEP_LIMIT_S = 0.4  # of reading for one request; the answer says how far it came
 
-COLUMNS = 8  # of a table beside its parameters
+COLUMNS = 9  # of a table beside its parameters and metrics
 
 STATES = tuple(TrialState)
 _CODES = {state: code for code, state in enumerate(STATES)}
@@ -38,12 +41,14 @@ Column = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Columns:
     """A table at one moment; arrays of one length, a row for each finished trial, in the order of finishing.
 
     `states` are places in STATES. `value` is the figure a trial is ranked by, nan where it has none. Times are seconds.
     `parameters` has numbers as they are; texts, booleans and lists by their place in `labels`; nan where it has none.
+    `broken` says which of `constraints` a trial breaks, by its place there; -1 for none. `weighed` has what complete
+    trials measured, where there are several metrics: of each, whether they are feasible or not.
     `places` are those in the log of finished trials, of which `covered` of `finished` entries are in.
     """
 
@@ -58,19 +63,36 @@ class Columns:
     worker_names: Sequence[str]
     parameters: Mapping[str, Column]
     labels: Mapping[str, Sequence[Any]]
+    broken: Rows
+    constraints: Sequence[str]
+    weighed: Mapping[Metric, Column]
     covered: int
     finished: int
+
+    @cached_property
+    def front(self) -> Rows:
+        """The rows on the Pareto front of `weighed`, the best by the first metric first."""
+        if not self.weighed:
+            return np.array([], dtype=np.int64)
+        signed = [values if metric.goal is Goal.MINIMIZE else -values for metric, values in self.weighed.items()]
+        scores = np.column_stack(signed)
+        rows = np.flatnonzero(np.isfinite(scores).all(axis=1) & (self.broken < 0))
+        return rows[undominated(scores[rows])]
 
 
 class Table:
     """The growing table of one experiment."""
 
-    def __init__(self, parameters: Mapping[str, Mapping[str, Any]], metric: str) -> None:
+    def __init__(
+        self, parameters: Mapping[str, Mapping[str, Any]], metric: str, weighed: Sequence[Metric] = ()
+    ) -> None:
         self.lock = Lock()
         self.covered = 0
         self._metric = metric
+        self._weighed = {each: array("d") for each in weighed}
+        self._constraints: dict[str, int] = {}
         self._snapshot: Columns | None = None
-        self._numbers, self._places, self._states, self._workers = (array("q") for _ in range(4))
+        self._numbers, self._places, self._states, self._workers, self._broken = (array("q") for _ in range(5))
         self._value, self._run_s, self._wait_s, self._finished_at = (array("d") for _ in range(4))
         self._parameters = {name: array("d") for name in parameters}
         # Parameters whose values are not all numbers: what each value's code is, and the other way round.
@@ -78,13 +100,20 @@ class Table:
         self._labels: dict[str, list[Any]] = {name: [] for name in self._codes}
         self._worker_codes: dict[str, int] = {}
 
+    @classmethod
+    def of(cls, experiment: Experiment) -> Table:
+        """An empty table for the trials of an experiment."""
+        spec = json.loads(experiment.spec)
+        weighed = [Metric(each["name"], Goal(each["goal"])) for each in spec.get("metrics", ())]
+        return cls(spec["parameters"], experiment.metric, weighed)
+
     def __len__(self) -> int:
         return len(self._numbers)
 
     @property
     def cells(self) -> int:
         """How many figures it holds."""
-        return len(self) * (COLUMNS + len(self._parameters))
+        return len(self) * (COLUMNS + len(self._parameters) + len(self._weighed))
 
     def add(self, trial: Trial, place: int) -> None:
         """Add a trial that finished, at its place in the log; it takes the place of what was known of it."""
@@ -100,6 +129,11 @@ class Table:
         self._workers.append(self._worker_codes.setdefault(trial.worker, len(self._worker_codes)))
         for name, column in self._parameters.items():
             column.append(self._number(name, trial.params.get(name)))
+        constraint = "" if trial.is_feasible else trial.reason.removeprefix(f"{INFEASIBLE}: ")
+        self._broken.append(self._constraints.setdefault(constraint, len(self._constraints)) if constraint else -1)
+        for metric, measured in self._weighed.items():
+            is_complete = trial.state is TrialState.COMPLETE
+            measured.append(_or_nan(trial.metrics.get(metric.name)) if is_complete else math.nan)
 
     def _number(self, name: str, value: Any) -> float:
         if value is None:
@@ -142,6 +176,9 @@ class Table:
             worker_names=list(self._worker_codes),
             parameters={name: column(values) for name, values in self._parameters.items()},
             labels={name: list(labels) for name, labels in self._labels.items()},
+            broken=row(self._broken),
+            constraints=list(self._constraints),
+            weighed={metric: column(values) for metric, values in self._weighed.items()},
             covered=self.covered,
             finished=finished,
         )
@@ -160,8 +197,7 @@ class Tables:
         with self._lock:
             table = self._tables.get(experiment.id)
             if table is None:
-                parameters = json.loads(experiment.spec)["parameters"]
-                table = self._tables[experiment.id] = Table(parameters, experiment.metric)
+                table = self._tables[experiment.id] = Table.of(experiment)
             self._tables.move_to_end(experiment.id)
             self._make_room()
         with table.lock:

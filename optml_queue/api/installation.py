@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from optml_queue.api.archived import ArchivedExperiment
 from optml_queue.api.columns import Columns, Tables
+from optml_queue.api.importance import Importances
 from optml_queue.api.live import Feeds
 from optml_queue.api.reader import Reader
 from optml_queue.api.shelf import Shelf
@@ -29,12 +30,14 @@ class Installation:
     tokens: Tokens = field(init=False)
     feeds: Feeds = field(init=False)
     tables: Tables = field(init=False)
+    importances: Importances = field(init=False)
     shelf: Shelf = field(init=False)
 
     def __post_init__(self) -> None:
         self.tokens = Tokens(self.store)
         self.feeds = Feeds(self.store)
         self.tables = Tables(self.store)
+        self.importances = Importances()
         self.shelf = Shelf(lambda: self.archive)
 
     @cached_property

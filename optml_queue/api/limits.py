@@ -20,7 +20,7 @@ PACK_BYTES = pack.MAX_BYTES + pack.MAX_FILES * 1024
 ADDRESS_MAX = 8_192
 
 # No inline scripts or styles, nothing from anywhere else: what an experiment's name, parameter or error says can then
-# never run in the page, however it is written there. Plotly sets styles through the CSSOM, which this allows.
+# never run in the page, however it is written there. Scripts may set styles through the CSSOM.
 CONTENT_SECURITY_POLICY = "; ".join(
     (
         "default-src 'none'",

@@ -12,7 +12,7 @@ A document is bytes under a key such as `lms-7f3a/results.csv`. Directories and 
     <experiment>/attempts.jsonl, logs/<number>.txt failed attempts; lines the trials logged
     <experiment>/logs/<number>-<attempt>.txt       what an attempt wrote to stdout and stderr
     <experiment>/artifacts/<number>/, checkpoints/<number>/    what trials made; where another attempt would go on
-    <experiment>/summary.json, error.png, provenance.json
+    <experiment>/summary.json, provenance.json, error.png, contour.png, pareto.png
 """
 
 from __future__ import annotations

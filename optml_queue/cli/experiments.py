@@ -133,6 +133,14 @@ def _overview(source: Source, served: Mapping[str, str], *, as_json: bool) -> No
     show(census(workers), *(f"{name} at {address}" for name, address in served.items()))
 
 
+class Picture(StrEnum):
+    """What `optml plot` draws."""
+
+    ERROR = "error"
+    CONTOUR = "contour"
+    PARETO = "pareto"
+
+
 class Order(StrEnum):
     """What `optml trials --sort` takes."""
 
@@ -406,34 +414,55 @@ def plot(
             "--output", "-o", metavar="FILE", help="The PNG file (default: EXPERIMENT.png).", show_default=False
         ),
     ] = None,
+    kind: Annotated[Picture, typer.Option("--kind", help="What is drawn.")] = Picture.ERROR,
     results: options.Results = None,
     archive: options.Archive = None,
 ) -> None:
     """Draw the metric against the parameters, as a PNG file.
 
+    Kinds: error (the metric over each parameter), contour (over the two that explain most of it), pareto (several
+    metrics against each other).
+
     Examples
       optml plot
       optml plot latest -o error.png
+      optml plot latest --kind contour
     """
     from optml_queue.cli.connection import reading
     from optml_queue.cli.terminal import show
 
     with reading(results, archive) as source:
         record = source.experiment(source.resolve(experiment))
-        picture = draw(source, record)
+        picture = draw(source, record, kind)
     target = output or Path(f"{record.id}.png")
     with binary_output(target, "png") as out:
         out.write(picture)
     show(str(target))
 
 
-def draw(source: Source, record: Experiment) -> bytes:
-    """The PNG of an experiment. Raises NotFoundError when no trial has a metric yet."""
+def draw(source: Source, record: Experiment, kind: Picture) -> bytes:
+    """A PNG of an experiment. Raises NotFoundError when there is nothing of the kind to draw."""
     from optml_queue.driver import Goal
-    from optml_queue.plots import error_plot
+    from optml_queue.plots import contour_plot, error_plot, pareto_plot
     from optml_queue.spec import Spec
 
-    parameters = [axis.name for axis in Spec.from_json(record.spec).space.axes]
     if not record.counts[TrialState.COMPLETE]:
         raise NotFoundError(f"{record.id} has no complete trial yet: there is nothing to draw")
-    return error_plot(source.stream(record.id), parameters, record.metric, Goal(record.goal), record.id)
+    spec, trials = Spec.from_json(record.spec), source.stream(record.id)
+    judged = ([axis.name for axis in spec.space.axes], record.metric, Goal(record.goal), record.id)
+    if kind is Picture.PARETO and not spec.other_metrics:
+        raise InputError(f"--kind pareto: {record.id} has one metric, {record.metric}; list several as metrics:")
+    picture: bytes | None = None
+    if kind is Picture.ERROR:
+        picture = error_plot(trials, *judged)
+    elif kind is Picture.CONTOUR:
+        picture = contour_plot(trials, *judged)
+    else:
+        picture = pareto_plot(trials, spec.metrics, record.id)
+    if picture is None:
+        lacking = {
+            Picture.CONTOUR: "two parameters that are numbers and took three values each",
+            Picture.PARETO: "a trial with a figure for each metric",
+        }
+        raise NotFoundError(f"{record.id} has not {lacking[kind]}: there is nothing of the kind to draw")
+    return picture

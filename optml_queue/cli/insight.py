@@ -6,16 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from optml_queue.hints import Findings, hints
+from optml_queue.hints import Findings, flat, hints
 from optml_queue.spec import Spec
 from optml_queue.study import FEW, importance
 
 if TYPE_CHECKING:
     from optml_queue.cli.connection import Source
     from optml_queue.store import Experiment
-
-FLAT = 0.02  # a share of the importance below which a parameter may as well be fixed
-_ENOUGH = 20  # complete trials before one is called flat
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +28,9 @@ class Insight:
         """Read all trials of an experiment. Raises InputError without Optuna."""
         trials = [trial for trial in source.stream(experiment.id) if trial.finished_at is not None]
         found = importance(trials, Spec.from_json(experiment.spec))
-        advice = [hint.text for hint in hints(Findings.of(trials, experiment.metric), experiment.goal)]
-        if sum(trial.state == "complete" for trial in trials) >= _ENOUGH:
-            advice += [
-                f"{name} makes next to no difference ({share:.1%}): fix it."
-                for name, share in found.items()
-                if share < FLAT
-            ]
-        return cls(found, advice)
+        told = hints(Findings.of(trials, experiment.metric), experiment.goal)
+        told += flat(found, sum(trial.state == "complete" for trial in trials))
+        return cls(found, [hint.text for hint in told])
 
     def document(self) -> dict[str, Any]:
         """The insight as JSON."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from optml_queue.api import columns as columns_module
 from optml_queue.api.columns import Table, Tables, chosen, sort_key
+from optml_queue.driver import Goal, Metric
 from optml_queue.trial import Trial, TrialState
 
 FIGURES = st.one_of(st.floats(allow_nan=False, width=32), st.just(math.nan))
@@ -80,3 +81,18 @@ def test_tables_of_many_experiments_have_a_bound(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(columns_module, "CELLS_MAX", 1)
     tables._make_room()
     assert list(tables._tables) == ["c"]
+
+
+def test_several_metrics_are_weighed_and_who_breaks_a_constraint_is_not_on_the_front() -> None:
+    measured = ((0, 1.0, 3.0, ""), (1, 2.0, 9.0, ""), (2, 3.0, 1.0, ""), (3, 0.5, 0.5, "infeasible: nmse > 0.7"))
+    table = Table({}, "nmse", [Metric("nmse"), Metric("score", Goal.MAXIMIZE)])
+    for number, nmse, score, reason in measured:
+        table.add(Trial(number, TrialState.COMPLETE, {}, 0, {"nmse": nmse, "score": score}, reason), number)
+    table.add(Trial(4, TrialState.STOPPED_EARLY, {}, 0, {"nmse": 0.1, "score": 99.0}), 4)
+    columns = table.columns(5)
+    assert columns.numbers[columns.front].tolist() == [0, 1]
+    assert columns.broken.tolist() == [-1, -1, -1, 0, -1]
+    assert columns.constraints == ["nmse > 0.7"]
+    assert columns.weighed[Metric("nmse")][:4].tolist() == [1.0, 2.0, 3.0, 0.5]
+    assert np.isnan(columns.weighed[Metric("nmse")][4])
+    assert np.isnan(columns.value).tolist() == [False, False, False, True, True]

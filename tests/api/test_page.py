@@ -85,7 +85,7 @@ def test_nothing_that_an_experiment_says_runs_in_a_page(reader: httpx.Client, ho
     base = f"/experiments/{hostile}"
     paths = ["/", base, f"{base}?part=live", f"{base}/trials", f"{base}/trials?state=failed", "/workers"]
     paths += [f"{base}/trials/{n}" for n in range(3)]
-    paths += [f"{base}/cancel", f"{base}/extend", f"/experiments/new?like={hostile}", "/compare"]
+    paths += [f"{base}/plots/error", f"{base}/cancel", f"{base}/extend", f"/experiments/new?like={hostile}", "/compare"]
     paths += [f"/experiments/{hostile}/trials?where={HOSTILE.replace('&', '')}", f"/?said={HOSTILE}"]
     for path in paths:
         response = reader.get(path)
@@ -94,8 +94,10 @@ def test_nothing_that_an_experiment_says_runs_in_a_page(reader: httpx.Client, ho
         assert "<img src=x" not in response.text
         assert "script-src 'self';" in response.headers["content-security-policy"]
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in reader.get(f"{base}/trials/1").text
-    assert reader.get(base).headers["content-security-policy"].count("unsafe") == 1  # styles of plotly.js
-    assert "unsafe" not in reader.get("/").headers["content-security-policy"]
+    for path in ("/", base, f"{base}/trials/0"):
+        assert "unsafe" not in reader.get(path).headers["content-security-policy"]
+    closer = reader.get(f"{base}/plots/error").headers["content-security-policy"]
+    assert closer.count("unsafe") == 1  # styles of plotly.js
 
 
 def test_without_a_session_every_page_is_the_sign_in_form_and_says_401(anonymous: httpx.Client) -> None:

@@ -168,10 +168,12 @@ def test_a_viewer_is_offered_nothing_that_changes_anything(browser: Browser, sit
 
 @pytest.fixture(scope="module")
 def shown(workers: Cluster) -> tuple[str, str]:
-    """A finished search over three parameters, and an experiment with a failed trial."""
+    """A finished search over three parameters with two metrics, and an experiment with a failed trial."""
     rich = workers.submit(
-        "  value: {values: [1.0, 2.0, 30.0]}\n  sleep_s: {values: [0.0, 0.01]}\n  polite: {values: [false, true]}",
+        "  value: {values: [1.0, 2.0, 3.0, 30.0]}\n  sleep_s: {values: [0.0, 0.01, 0.02]}\n"
+        "  polite: {values: [false, true]}",
         name="rich",
+        more="metrics: [{name: nmse}, {name: duration_s}]\nconstraints: [value < 20]",
     )
     failed = workers.submit("  value: {values: [1.0]}\n  fails: {value: 9}", name="failing")
     for each in (rich, failed):
@@ -183,7 +185,8 @@ def test_every_page_is_accessible_and_fits(looker: Visitor, axe: str, shown: tup
     rich, failed = shown
     paths = {
         "list": "/",
-        "experiment": f"/experiments/{rich}",
+        "experiment": f"/experiments/{rich}?front=yes",
+        "closer": f"/experiments/{rich}/plots/pareto?x=duration_s",
         "trials": f"/experiments/{rich}/trials",
         "failed trials": f"/experiments/{failed}/trials?state=failed",
         "failed trial": f"/experiments/{failed}/trials/0",
@@ -198,11 +201,44 @@ def test_every_page_is_accessible_and_fits(looker: Visitor, axe: str, shown: tup
         looker.open(path)
         if name == "experiment":
             looker.through()
+        if name == "closer":
+            looker.page.locator(".plot .main-svg").first.wait_for()
         if name == "new":
             expect(looker.page.locator("#count")).to_contain_text("trials")
         assert looker.findings(axe) == [], name
         width = looker.page.evaluate("document.documentElement.scrollWidth")
         assert width <= looker.page.evaluate("document.documentElement.clientWidth"), f"{name} scrolls sideways"
+
+
+def test_plots_are_drawn_without_a_library_and_closer_ones_with_it(visitor: Visitor, shown: tuple[str, str]) -> None:
+    page, (rich, _) = visitor.page, shown
+    scripts: list[str] = []
+    page.on("request", lambda request: scripts.append(request.url) if request.resource_type == "script" else None)
+    visitor.open(f"/experiments/{rich}")
+    visitor.through()
+    # It takes the browser's main thread for the better part of a second: whoever asks for it waits, and nobody else.
+    assert not [url for url in scripts if "plotly" in url]
+    front = page.locator("#plot-pareto")
+    expect(front.locator(".plot")).to_have_attribute("aria-label", re.compile(r"on the Pareto front$"))
+    expect(front.locator("svg")).to_contain_text("breaks a constraint (6)")
+    expect(page.locator("#plot-importance .plot")).to_have_attribute("aria-label", re.compile(r"value \d+ %"))
+    expect(page.locator("#plot-contour svg")).to_be_visible()
+    page.locator("#plot-contour select").first.select_option("sleep_s")
+    expect(page.locator("#plot-contour .plot")).to_have_attribute("aria-label", re.compile("over sleep_s and value"))
+
+    mark = front.locator(".marks g path").last  # on the front
+    mark.scroll_into_view_if_needed()
+    mark.hover()
+    expect(front.locator(".tip")).to_contain_text("duration_s")
+    number = front.locator(".tip").inner_text().rpartition("trial ")[2].strip()
+    mark.click()
+    page.get_by_role("heading", name=f"Trial {number}", exact=True).wait_for()
+
+    visitor.open(f"/experiments/{rich}")
+    page.get_by_role("link", name="Look closer: Two parameters").click()
+    page.get_by_role("heading", name="Two parameters").wait_for()
+    page.locator(".plot .main-svg").first.wait_for()
+    assert [url for url in scripts if "plotly" in url]
 
 
 def test_it_can_be_used_by_keyboard_and_in_the_other_theme(visitor: Visitor) -> None:

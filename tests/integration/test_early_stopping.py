@@ -12,6 +12,7 @@ from textwrap import dedent
 
 import pytest
 
+from optml_queue.archive import open_archive
 from optml_queue.spec import parse_spec
 from optml_queue.store import ExperimentState
 from optml_queue.trial import TrialState
@@ -134,3 +135,6 @@ def test_a_target_ends_an_experiment_and_a_constraint_keeps_trials_from_it(worke
     assert third.metrics["duration_s"] >= 0.09
     (best,) = workers.store.best(id_)
     assert best.number == 2
+    workers.until(lambda: workers.store.experiment(id_).is_consolidated, "the final files")
+    archived = open_archive(workers.archive_url).keys(id_)
+    assert f"{id_}/pareto.png" in set(archived)

@@ -15,11 +15,10 @@ from optml_queue.api.columns import STATES, Columns
 from optml_queue.api.documents import ExperimentDetail
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.page.control import MESSAGES
+from optml_queue.api.page.pictures import PICTURE_MAX
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of, part_of
-from optml_queue.api.routes.trials import Leaderboard, best
-from optml_queue.driver import Goal
-from optml_queue.errors import ArchiveError, InputError
+from optml_queue.api.routes.trials import Leaderboard, RankedPoint, best
 from optml_queue.hints import Column, Findings, hints, numbers_of
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState
@@ -27,9 +26,9 @@ from optml_queue.trial import TrialState
 
 PER_PAGE = 25
 TOP = 10
+FRONT_SHOWN = 50
 FAILED_SHOWN, RUNNING_SHOWN = 5, 8
 RANKED_MAX = 5_000  # finished trials under several seeds that are ranked while somebody waits for a page
-PICTURE_MAX = 20_000  # finished trials that a picture is drawn of while somebody waits for it
 COMPARED = 2
 
 router = APIRouter(include_in_schema=False)
@@ -68,15 +67,19 @@ def show_experiment(
     id: Id,  # noqa: A002
     said: str = "",
     part: str = "",
+    front: str = "",
 ) -> Response:
-    """One experiment; with `part=live` only what changes while it runs, which its script asks for."""
+    """One experiment; with `part=live` only what changes while it runs, which its script asks for.
+
+    With `front` the leaderboard has the trials on the Pareto front alone.
+    """
     found = experiment_of(here, id)
     detail = _detail(here, found)
     columns = here.columns(found)
     reader = here.reader(found)
     values: dict[str, Any] = {
         "experiment": detail,
-        "board": _board(here, found, detail),
+        **_leaders(here, found, detail, columns, only_front=bool(front)),
         "varied": _varied(found),
         "hints": hints(_findings(columns), found.goal),
         "is_partial": columns.covered < columns.finished,
@@ -90,7 +93,6 @@ def show_experiment(
     return page(
         request,
         "experiment.html",
-        plots=True,
         spec=spec.text or spec.to_yaml(),
         has_picture=bool(found.finished) and (found.is_consolidated or found.finished <= PICTURE_MAX),
         message=MESSAGES.get(said, ""),
@@ -105,25 +107,6 @@ def spec_file(here: Here, id: Id) -> Response:  # noqa: A002
     spec = Spec.from_json(found.spec)
     headers = {"Content-Disposition": f'attachment; filename="{found.id}.yaml"'}
     return Response((spec.text or spec.to_yaml()).encode(errors="replace"), 200, headers, "application/yaml")
-
-
-@router.get("/experiments/{id}/error.png")
-def picture(here: Here, id: Id) -> Response:  # noqa: A002
-    """Error versus configuration as a picture: the archive's when it shows the end, else one drawn now."""
-    found = experiment_of(here, id)
-    if found.is_consolidated:
-        try:
-            return Response(here.archive.get(f"{found.id}/error.png"), media_type="image/png")
-        except ArchiveError:
-            pass  # somebody removed it; the store has what it showed
-    if found.finished > PICTURE_MAX:
-        raise InputError(f"{found.id} has more than {PICTURE_MAX:,} trials: its picture is drawn at its end")
-    # Late, for it imports matplotlib, which most processes of the API never need.
-    from optml_queue.plots import error_plot
-
-    trials = here.reader(found).stream(found.id)
-    drawn = error_plot(trials, list(_parameters(found)), found.metric, Goal(found.goal), found.id)
-    return Response(drawn, media_type="image/png")
 
 
 @router.get("/compare")
@@ -142,7 +125,6 @@ def compare(
     return page(
         request,
         "compare.html",
-        plots=True,
         pair=[detail for detail, _ in pair],
         rows=_differences(pair[0][1], pair[1][1]),
         recent=recent,
@@ -159,6 +141,35 @@ def _row(here: Installation, found: Experiment) -> ExperimentDetail:
 def _detail(here: Installation, found: Experiment) -> ExperimentDetail:
     spec = json.loads(found.spec)
     return ExperimentDetail.read(here.reader(found), found, list(spec["parameters"]), len(spec["seeds"]))
+
+
+def _leaders(
+    here: Installation, found: Experiment, detail: ExperimentDetail, columns: Columns, *, only_front: bool
+) -> dict[str, Any]:
+    """What the leaderboard shows: the best points or the front, and with several metrics what each measured."""
+    reader = here.reader(found)
+    front = columns.numbers[columns.front].tolist()
+    only_front = only_front and bool(columns.weighed)
+    shown = reader.trials(found.id, front[:FRONT_SHOWN]) if only_front else []
+    points = [
+        RankedPoint(
+            rank=rank, params=t.params, mean=t.metrics[found.metric], sd=None, n=1, of=1, diverged=0, number=t.number
+        )
+        for rank, t in enumerate(shown, start=1)
+    ]
+    board = _board(here, found, detail)
+    listed = points if only_front else board.points if board else []
+    others = [metric.name for metric in columns.weighed if metric.name != found.metric]
+    measured = reader.trials(found.id, [point.number for point in listed]) if others else []
+    return {
+        "board": board,
+        "listed": listed,
+        "others": others,
+        "measured": {trial.number: trial.metrics for trial in measured},
+        "front": set(front),
+        "only_front": only_front,
+        "infeasible": int((columns.broken >= 0).sum()),
+    }
 
 
 def _board(here: Installation, found: Experiment, detail: ExperimentDetail) -> Leaderboard | None:

@@ -26,8 +26,8 @@ STATES = (
     TrialState.RUNNING,
     TrialState.QUEUED,
 )
-# plotly.js adds style elements and attributes; pages without plots do without.
-PLOTS_POLICY = CONTENT_SECURITY_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
+# plotly.js adds style elements and attributes; all other pages do without.
+PLOTLY_POLICY = CONTENT_SECURITY_POLICY.replace("style-src 'self'", "style-src 'self' 'unsafe-inline'")
 # Browsers leave out the Origin of a form that is sent from a page with no-referrer, and the gate asks for it.
 HEADERS = {"Referrer-Policy": "same-origin"}
 
@@ -44,12 +44,12 @@ def environment() -> Environment:
     )
     for name in ("number", "param", "duration", "pace", "ago", "moment", "iso", "share"):
         made.filters[name] = getattr(wording, name)
-    made.globals |= {"asset": assets.address, "plotly": assets.PLOTLY, "STATES": STATES, "version": __version__}
+    made.globals |= {"asset": assets.address, "plotly_file": assets.PLOTLY, "STATES": STATES, "version": __version__}
     return made
 
 
 def page(
-    request: Request, template: str, *, status: int = HTTPStatus.OK, plots: bool = False, **values: Any
+    request: Request, template: str, *, status: int = HTTPStatus.OK, plotly: bool = False, **values: Any
 ) -> HTMLResponse:
     """A template with its values, and with who is signed in."""
     token = getattr(request.state, "token", None)
@@ -61,10 +61,9 @@ def page(
             may_change=token is not None and token.role is Role.OPERATOR,
             path=request.url.path,
             monitor_url=request.app.state.installation.settings.monitor_url,
-            has_plots=plots,
             **values,
         )
     )
-    policy = {"Content-Security-Policy": PLOTS_POLICY} if plots else {}
+    policy = {"Content-Security-Policy": PLOTLY_POLICY} if plotly else {}
     # An unpaired surrogate, which JSON can hold, has no bytes of its own.
     return HTMLResponse(text.encode(errors="replace"), status, headers={**HEADERS, **policy})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from optml_queue.api.page import assets, control, drafts, experiments, session, trials, workers
+from optml_queue.api.page import assets, control, drafts, experiments, pictures, session, trials, workers
 from optml_queue.api.page.failures import show_failures
 
 ROUTERS = (
@@ -13,6 +13,7 @@ ROUTERS = (
     workers.router,
     drafts.router,  # before experiments: /experiments/new is none
     trials.router,
+    pictures.router,
     experiments.router,
     control.router,  # last: it takes any verb
 )

@@ -16,7 +16,16 @@ from optml_queue.api.page.control import MESSAGES
 from optml_queue.api.page.rendering import page
 from optml_queue.api.routes.experiments import Id, experiment_of
 from optml_queue.api.routes.results import chunks
-from optml_queue.api.routes.trials import PARAMETER, Number, Sort, TrialPage, list_trials, show_logs, show_trial
+from optml_queue.api.routes.trials import (
+    MEASURED,
+    PARAMETER,
+    Number,
+    Sort,
+    TrialPage,
+    list_trials,
+    show_logs,
+    show_trial,
+)
 from optml_queue.archive.kept import artifacts_folder
 from optml_queue.errors import InputError, NotFoundError
 from optml_queue.trial import TrialState
@@ -40,10 +49,12 @@ def table(
 ) -> Response:
     """Trials, sorted, filtered and paged here, so that a browser never holds more than a page of them."""
     found = experiment_of(here, id)
+    spec = json.loads(found.spec)
     chosen = TrialState(state) if state in tuple(TrialState) else None
-    parameters = list(_parameters(found.spec))
-    known = sort in tuple(Sort) or sort.removeprefix(PARAMETER) in parameters
-    order = sort if known else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
+    parameters = list(spec["parameters"])
+    others = [metric["name"] for metric in spec.get("metrics", ())[1:]]
+    names = (*Sort, *(PARAMETER + name for name in parameters), *(MEASURED + name for name in others))
+    order = sort if sort in names else Sort.METRIC if chosen is None and found.finished else Sort.NUMBER
     conditions = [part.strip() for part in where.split(",") if part.strip()]
     message, status = "", HTTPStatus.OK
     try:
@@ -64,6 +75,7 @@ def table(
         is_archived=isinstance(found, ArchivedExperiment),
         listed=listed,
         parameters=parameters,
+        others=others,
         state=chosen,
         where=where,
         sort=order,
@@ -84,7 +96,6 @@ def show(request: Request, here: Here, id: Id, number: Number, said: str = "") -
     return page(
         request,
         "trial.html",
-        plots=True,
         experiment=found,
         is_archived=isinstance(found, ArchivedExperiment),
         trial=show_trial(found.id, number, here),
@@ -105,8 +116,3 @@ def artifact(here: Here, id: Id, number: Number, name: str) -> Response:  # noqa
     filename = quote(name.rpartition("/")[2])
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{filename}"}
     return StreamingResponse(chunks(here.archive.open(key)), media_type="application/octet-stream", headers=headers)
-
-
-def _parameters(spec: str) -> dict[str, object]:
-    parameters: dict[str, object] = json.loads(spec)["parameters"]
-    return parameters

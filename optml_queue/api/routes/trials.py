@@ -28,7 +28,10 @@ RANKED_MAX = 200_000  # finished trials that a ranking over several seeds reads
 _CONDITION = re.compile(r"([^\s<>=!]{1,100})\s*(<=|>=|=|<|>)\s*(.{1,200})")
 _COMPARE = {"=": np.equal, "<": np.less, ">": np.greater, "<=": np.less_equal, ">=": np.greater_equal}
 
-PARAMETER = "params."  # before a parameter's name: what else trials are sorted by
+PARAMETER, MEASURED = (
+    "params.",
+    "metrics.",
+)  # before the name of a parameter, of a metric: what else trials are sorted by
 
 router = APIRouter(prefix=PREFIX, tags=["trials"])
 
@@ -112,9 +115,10 @@ def list_trials(
     sort: Annotated[
         str,
         Query(
-            pattern=rf"^({'|'.join(Sort)}|params\..{{1,100}})$",
-            description="`number`, `metric` (the best first), `duration`, `finished`, or a parameter as in "
-            "`params.learning_rate`. A trial that has no such figure is left out.",
+            pattern=rf"^({'|'.join(Sort)}|(params|metrics)\..{{1,100}})$",
+            description="`number`, `metric` (the best first), `duration`, `finished`, a parameter as in "
+            "`params.learning_rate`, or one of several metrics (the best first) as in `metrics.duration_s`. A trial "
+            "that has no such figure is left out.",
         ),
     ] = Sort.NUMBER,
     descending: Annotated[bool, Query(description="The other way round.")] = False,
@@ -157,7 +161,9 @@ def _indexed(
 ) -> tuple[Sequence[Trial], int] | None:
     """Trials in an order that the store keeps, and how many there are; None for any other."""
     counts, reader = found.counts, here.reader(found)
-    if sort == Sort.METRIC and state in (None, TrialState.COMPLETE):
+    # Feasible trials alone are ranked, and nobody counts them.
+    is_counted = not json.loads(found.spec).get("constraints")
+    if sort == Sort.METRIC and state in (None, TrialState.COMPLETE) and is_counted:
         return reader.page(found.id, TrialState.COMPLETE, offset, limit), counts[TrialState.COMPLETE]
     if sort == Sort.FINISHED and state is None:
         return reader.finished(found.id, offset, offset + limit), found.finished
@@ -207,6 +213,8 @@ def _ordered(columns: Columns, rows: Rows, found: Experiment, sort: str, descend
 
 
 def _key(columns: Columns, found: Experiment, sort: str) -> Column:
+    if sort.startswith(MEASURED):
+        return _measured(columns, sort.removeprefix(MEASURED))
     if sort.startswith(PARAMETER):
         name = sort.removeprefix(PARAMETER)
         if name not in columns.parameters:
@@ -219,6 +227,15 @@ def _key(columns: Columns, found: Experiment, sort: str) -> Column:
         Sort.FINISHED: columns.finished_at,
     }
     return keys[sort]
+
+
+def _measured(columns: Columns, name: str) -> Column:
+    """One of several metrics, smallest best."""
+    for metric, values in columns.weighed.items():
+        if metric.name == name:
+            return values if metric.goal is Goal.MINIMIZE else -values
+    told = ", ".join(metric.name for metric in columns.weighed) or "one, which `metric` sorts by"
+    raise InputError(f"sort: there is no metric {name!r}; there are {told}")
 
 
 @router.get("/{id}/best")

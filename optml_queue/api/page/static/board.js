@@ -1,17 +1,20 @@
 // The plots of a page: data are asked for when a plot comes into view, drawn when the browser has time, and read anew
 // while the experiment runs.
 
-import { CONFIG, colours, plotly } from "./drawing.js";
+import { chart } from "./chart.js";
+import { colours } from "./drawing.js";
 import { drawParallel } from "./parallel.js";
 
 const AGAIN_MS = 700;
 const later = window.requestIdleCallback ? (task) => requestIdleCallback(task, { timeout: 1500 }) : (task) => setTimeout(task, 50);
 
 export class Board {
-  constructor(home, figures, read, open) {
+  /** `read` gives the promise of a source's data, `open` goes to a trial by its number, `closer` is where a plot has a page of its own. */
+  constructor(home, figures, read, open, closer = "") {
     this.home = home;
-    this.read = read; // source → promise of its data
-    this.open = open; // number of a trial → go there
+    this.read = read;
+    this.open = open;
+    this.closer = closer;
     this.sources = new Map();
     this.queue = [];
     this.plots = figures.map((figure) => this.place(figure));
@@ -24,7 +27,7 @@ export class Board {
     document.addEventListener("theme", () => this.redraw());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.redraw());
     let width = window.innerWidth;
-    addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; this.plots.filter((plot) => plot.figure.id === "parallel").forEach((plot) => this.touch(plot)); } });
+    addEventListener("resize", () => { if (window.innerWidth !== width) { width = window.innerWidth; this.redraw(); } });
   }
 
   place(figure) {
@@ -35,6 +38,13 @@ export class Board {
     title.textContent = figure.title;
     choices.className = "choices";
     caption.append(title, choices);
+    const closer = document.createElement("a");
+    if (this.closer && figure.draw) {
+      closer.textContent = "closer";
+      closer.setAttribute("aria-label", `Look closer: ${figure.title}`);
+      closer.href = `${this.closer}/${figure.id}`;
+      caption.append(closer);
+    }
     const note = document.createElement("p");
     note.className = "note";
     note.hidden = true;
@@ -48,7 +58,7 @@ export class Board {
     area.append(waiting);
     element.append(caption, note, area);
     this.home.append(element);
-    return { figure, element, area, choices, note, chosen: {}, stale: true, visible: false, narrow: [] };
+    return { figure, element, area, choices, closer, note, chosen: {}, stale: true, visible: false, narrow: [] };
   }
 
   /** Something changed: what is in view is read and drawn anew, the rest when it comes into view. */
@@ -93,26 +103,39 @@ export class Board {
   }
 
   async draw(plot) {
-    const data = await this.source(plot.figure.source);
-    if (data.covered < data.finished) setTimeout(() => { this.sources.delete(plot.figure.source); this.touch(plot); }, AGAIN_MS);
-    const library = plot.figure.draw ? await plotly(this.home.dataset.plotly) : null;
+    const source = plot.figure.source(plot.chosen), data = await this.source(source);
+    if (data.covered < data.finished) setTimeout(() => { this.sources.delete(source); this.touch(plot); }, AGAIN_MS);
     await new Promise((resolve) => later(resolve));
-    if (library) await this.drawn(plot, data, library);
+    if (plot.figure.draw) this.drawn(plot, data);
     else this.painted(plot, data);
   }
 
-  async drawn(plot, data, library) {
-    const made = plot.figure.draw(data, colours(), plot.chosen);
-    plot.element.hidden = made === null;
+  drawn(plot, data) {
+    const c = colours(), made = plot.figure.draw(data, c, plot.chosen);
+    this.show(plot, made !== null);
     if (made === null) return;
     plot.area.querySelector(".waiting")?.remove();
-    await library.react(plot.area, made.traces, made.layout, CONFIG);
-    if (!plot.wired) {
-      plot.wired = true;
-      plot.area.on("plotly_click", (event) => { const number = event.points[0]?.customdata; if (number !== undefined && number !== null) this.open(number); });
-    }
+    plot.area.hidden = !made.traces.length;
+    if (made.traces.length) chart(plot.area, made, c, this.open);
     this.describe(plot, data, made);
     this.offer(plot, made.choices ?? []);
+  }
+
+  /** Show or hide a plot; one that has nobody left beside it takes the whole row. */
+  show(plot, isShown) {
+    if (plot.element.hidden === !isShown) return;
+    plot.element.hidden = !isShown;
+    const alone = new Set();
+    let left = null;
+    for (const each of this.plots.filter((other) => !other.element.hidden)) {
+      if (!each.figure.full) left = left ? null : each;
+      else if (left) { alone.add(left); left = null; }
+    }
+    if (left) alone.add(left);
+    for (const each of this.plots.filter((other) => other.element.classList.contains("alone") !== alone.has(other))) {
+      each.element.classList.toggle("alone");
+      if (!each.stale) this.touch(each);
+    }
   }
 
   painted(plot, data) {
@@ -124,7 +147,7 @@ export class Board {
     }
     plot.element.hidden = false;
     const made = drawParallel(data, colours(), canvas, plot.narrow);
-    plot.element.hidden = made === null;
+    this.show(plot, made !== null);
     if (made === null) return;
     this.describe(plot, data, { ...made, note: "Drag along an axis to keep only the trials that pass there; click the axis to keep all." });
     if (!plot.wired) {
@@ -180,7 +203,7 @@ export class Board {
         option.selected = value === choice.value;
         select.append(option);
       }
-      select.addEventListener("change", () => { plot.chosen[choice.name] = select.value; this.touch(plot); });
+      select.addEventListener("change", () => { plot.chosen[choice.name] = select.value; plot.closer.search = new URLSearchParams(plot.chosen); this.want(plot); });
       return label;
     }));
   }

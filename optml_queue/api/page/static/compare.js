@@ -1,7 +1,7 @@
 // The plots of two experiments, one over the other.
 
 import { Board, json } from "./board.js";
-import { axis, figure, layout, plain, spansDecades } from "./drawing.js";
+import { axis, figure, sized } from "./drawing.js";
 import { varied } from "./figures.js";
 
 const home = document.getElementById("plots");
@@ -14,14 +14,15 @@ function drawError({ found }, c, chosen) {
   const x = chosen.x ?? shared[0];
   if (!x) return null;
   const values = found.flatMap((points) => points.parameters[x]).filter((value) => value !== null);
-  const numeric = values.every((value) => typeof value === "number");
+  const isNumeric = values.every((value) => typeof value === "number");
   const complete = found.flatMap((points) => points.value.filter((value) => value !== null));
+  const traces = found.map((points, i) => {
+    const rows = points.value.flatMap((value, row) => (value !== null && points.parameters[x][row] !== null ? [row] : []));
+    return { type: "scatter", mode: "markers", name: pair[i], x: rows.map((row) => (isNumeric ? points.parameters[x][row] : figure(points.parameters[x][row]))), y: rows.map((row) => points.value[row]), marker: { size: 7, opacity: 0.75, symbol: ["circle", "diamond"][i], color: [c.accent, c.best][i] }, text: rows.map((row) => `${points.metric} ${figure(points.value[row])}\ntrial ${points.number[row]} of ${pair[i]}`) };
+  });
   return {
-    traces: found.map((points, i) => {
-      const rows = points.value.flatMap((value, row) => (value !== null && points.parameters[x][row] !== null ? [row] : []));
-      return { type: "scatter", mode: "markers", name: plain(pair[i]), x: rows.map((row) => (numeric ? points.parameters[x][row] : plain(figure(points.parameters[x][row])))), y: rows.map((row) => points.value[row]), marker: { size: 7, opacity: 0.75, symbol: ["circle", "diamond"][i], color: [c.accent, c.best][i] }, text: rows.map((row) => `trial ${points.number[row]}`), hovertemplate: `%{text} of ${plain(pair[i])}<br>${plain(points.metric)} <b>%{y:.5~g}</b><extra></extra>` };
-    }),
-    layout: layout(c, { xaxis: axis(c, x, numeric && spansDecades(values) ? { type: "log", exponentformat: "power" } : {}), yaxis: axis(c, [...new Set(found.map((points) => points.metric))].join(" / "), spansDecades(complete, 10) ? { type: "log", exponentformat: "power" } : {}), showlegend: true }),
+    traces: traces.filter((trace) => trace.x.length),
+    layout: { xaxis: axis(c, x, isNumeric ? sized(values) : { type: "category" }), yaxis: axis(c, [...new Set(found.map((points) => points.metric))].join(" / "), sized(complete, 10)), showlegend: true },
     choices: [{ name: "x", label: "x", values: shared, value: x }],
     label: `both over ${x}`,
   };
@@ -30,13 +31,16 @@ function drawError({ found }, c, chosen) {
 function drawHistory({ found }, c) {
   if (found.every((history) => !history.number.length)) return null;
   return {
-    traces: found.map((history, i) => ({ type: "scatter", mode: "lines+markers", name: plain(pair[i]), line: { shape: "hv", width: 2, color: [c.accent, c.best][i], dash: ["solid", "dash"][i] }, marker: { size: 6 }, x: history.finished_at.map((at) => at - history.finished_at[0]), y: history.value, hovertemplate: `${plain(pair[i])}<br>best <b>%{y:.5~g}</b> after %{x:.3~g} s<extra></extra>` })),
-    layout: layout(c, { xaxis: axis(c, "time since the first result (s)"), yaxis: axis(c, "best so far", spansDecades(found.flatMap((history) => history.value), 10) ? { type: "log", exponentformat: "power" } : {}), showlegend: true }),
+    traces: found.map((history, i) => {
+      const spent = history.finished_at.map((at) => at - history.finished_at[0]);
+      return { type: "scatter", mode: "lines+markers", name: pair[i], line: { shape: "hv", width: 2, color: [c.accent, c.best][i], dash: ["solid", "dash"][i] }, marker: { size: 6, color: [c.accent, c.best][i] }, x: spent, y: history.value, text: history.value.map((value, k) => `best ${figure(value)} of ${pair[i]}\nafter ${figure(Number(spent[k].toPrecision(3)))} s`) };
+    }),
+    layout: { xaxis: axis(c, "time since the first result (s)"), yaxis: axis(c, "best so far", sized(found.flatMap((history) => history.value), 10)), showlegend: true },
     label: "the best of both over time",
   };
 }
 
 new Board(home, [
-  { id: "error", title: "Metric versus configuration", source: "points", draw: drawError },
-  { id: "history", title: "Best so far", source: "history", draw: drawHistory },
+  { id: "error", title: "Metric versus configuration", source: () => "points", draw: drawError },
+  { id: "history", title: "Best so far", source: () => "history", draw: drawHistory },
 ], both, () => {});

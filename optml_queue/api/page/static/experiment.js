@@ -12,7 +12,7 @@ const id = encodeURIComponent(home.dataset.experiment);
 const page = `/experiments/${id}`, api = `/api/v1/experiments/${id}`;
 const said = document.getElementById("said"), cut = document.getElementById("cut");
 
-const board = new Board(document.getElementById("plots"), FIGURES, (source) => json(`${api}/plots/${source}`), (number) => { location.href = `${page}/trials/${number}`; });
+const board = new Board(document.getElementById("plots"), FIGURES, (source) => json(`${api}/plots/${source}`), (number) => { location.href = `${page}/trials/${number}`; }, `${page}/plots`);
 
 /** At most once in a while; the last call is never lost, and nothing happens while nobody looks. */
 function paced(task, pause_ms) {
@@ -33,7 +33,7 @@ function paced(task, pause_ms) {
 }
 
 const look = paced(async () => {
-  const response = await fetch(`${page}?part=live`, { headers: { Accept: "text/html" } });
+  const response = await fetch(`${page}?part=live${home.dataset.front ? "&front=yes" : ""}`, { headers: { Accept: "text/html" } });
   if (response.status === 401) { location.reload(); return; }
   if (!response.ok) throw new Error(response.statusText);
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");

@@ -1,6 +1,6 @@
 // Parallel coordinates on a canvas. plotly's own compile shaders out of text, which the content security policy forbids.
 
-import { SCALE, figure, spansDecades } from "./drawing.js";
+import { SCALE, figure, mixed, spansDecades } from "./drawing.js";
 import { bestRow, varied } from "./figures.js";
 
 const AXES_MAX = 8;
@@ -93,9 +93,5 @@ function scaled(name, values, rows) {
   return { name, values, part, ticks: texts.flatMap((text, i) => (i % step ? [] : [[texts.length > 1 ? i / (texts.length - 1) : 0.5, text.slice(0, 16)]])) };
 }
 
-function colour(at) {
-  const place = (0.2 + 0.799 * at) * (SCALE.length - 1), i = Math.floor(place), rest = place - i;
-  // The palest end of the scale is lost on white, the darkest on black: the middle serves both.
-  const [a, b] = [SCALE[i][1], SCALE[i + 1][1]].map((hex) => [1, 3, 5].map((from) => parseInt(hex.slice(from, from + 2), 16)));
-  return `rgb(${a.map((value, k) => Math.round((value + (b[k] - value) * rest) * 0.85 + 20)).join(",")})`;
-}
+// The palest end of the scale is lost on white, the darkest on black: the middle serves both.
+const colour = (at) => mixed(SCALE, 0.2 + 0.799 * at).replace(/\d+/g, (part) => Math.round(part * 0.85 + 20));

@@ -1,17 +1,19 @@
 // The curve of one trial.
 
 import { json } from "./board.js";
-import { CONFIG, axis, colours, layout, plotly, spansDecades } from "./drawing.js";
+import { chart } from "./chart.js";
+import { axis, colours, figure, sized } from "./drawing.js";
 
 const area = document.getElementById("curve");
+const { curve } = await json(area.dataset.source);
 
-async function draw() {
-  const { curve } = await json(area.dataset.source);
-  const library = await plotly(area.dataset.plotly);
+function draw() {
   const c = colours(), values = curve.map(([, value]) => (typeof value === "number" ? value : null));
-  const log = spansDecades(values.filter((value) => value !== null));
-  await library.react(area, [{ type: "scatter", mode: curve.length > 60 ? "lines" : "lines+markers", x: curve.map(([step]) => step), y: values, line: { color: c.accent, width: 2 }, hovertemplate: "step %{x}: <b>%{y:.5~g}</b><extra></extra>" }], layout(c, { xaxis: axis(c, "step"), yaxis: axis(c, area.dataset.metric, log ? { type: "log", exponentformat: "power" } : {}) }), CONFIG);
+  const trace = { type: "scatter", mode: curve.length > 60 ? "lines" : "lines+markers", x: curve.map(([step]) => step), y: values, text: curve.map(([step], i) => `step ${step}: ${figure(values[i])}`), line: { color: c.accent, width: 2 }, marker: { color: c.accent, size: 6 } };
+  chart(area, { traces: [trace], layout: { xaxis: axis(c, "step"), yaxis: axis(c, area.dataset.metric, sized(values.filter((value) => value !== null))) } }, c, () => {});
 }
 
 document.addEventListener("theme", draw);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+addEventListener("resize", draw);
 draw();

@@ -2,17 +2,15 @@
 
 One varied parameter is drawn along an axis, two as a map, more as one panel for each. A point shows the mean of
 its complete trials and their standard deviation over seeds. Diverged and failed points are marked and never
-stretch a scale. Only matplotlib's objects are used: no pyplot, no state that processes or threads would share.
+stretch a scale.
 """
 
 from __future__ import annotations
 
 import hashlib
 import heapq
-import io
 import math
 import statistics
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
@@ -21,15 +19,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from optml_queue.driver import Goal
+from optml_queue.plots import look
 from optml_queue.summary import value_of
 from optml_queue.trial import Params, ParamValue, Trial, TrialState, encode
 
@@ -38,21 +34,8 @@ PANELS_MAX = 6
 _CELLS_MAX = 40  # values along one side of a map, beyond which it becomes a scatter
 _TEXTS_MAX = 150  # cells of a map that still have room for their value
 _TICKS_MAX = 8  # values of a parameter that are all named on its axis
-_LOG_SPAN = 100.0  # two decades
 
-_INK, _MUTED, _GRID = "#1c2530", "#66707c", "#e3e7ec"
-_BLUE, _ORANGE, _RED, _GREY = "#2166ac", "#e66101", "#c0262d", "#8a929c"
-_DIVERGED: dict[str, Any] = {"marker": "x", "color": _RED, "markersize": 9, "markeredgewidth": 2.0, "linestyle": "none"}
-_FAILED = _DIVERGED | {"color": _GREY, "marker": "+"}
 _SMALL = {"markersize": 5, "markeredgewidth": 1.2}
-_BEST: dict[str, Any] = {
-    "marker": "o",
-    "markersize": 16,
-    "markerfacecolor": "none",
-    "markeredgecolor": _ORANGE,
-    "markeredgewidth": 2.5,
-    "linestyle": "none",
-}
 
 
 @dataclass(slots=True)
@@ -100,6 +83,11 @@ class _Scene:
         return [point for point in self.points if point.values]
 
     @property
+    def heights(self) -> list[_Point]:
+        """The complete points that a scale of colours is made of."""
+        return [point for point in self.complete if not point.diverged]
+
+    @property
     def diverged(self) -> list[_Point]:
         return [point for point in self.points if point.diverged]
 
@@ -116,16 +104,14 @@ def error_plot(trials: Iterable[Trial], parameters: Sequence[str], metric: str, 
     """
     scene = _scene(trials, metric, goal)
     varied = [name for name in parameters if len({_key(p.params, name) for p in scene.points}) > 1]
-    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1, rect=(0, 0, 1, 0.9))
-    figure = Figure(figsize=(10, 6.25), dpi=160, facecolor="white", layout=layout)
-    _head(figure, title, scene)
+    figure = look.canvas(title, _head(scene))
     if len(varied) > 2:
         _draw_slices(figure, scene, varied)
     elif len(varied) == 2:
         _draw_pair(figure, scene, varied[0], varied[1])
     else:
         _draw_line(figure.add_subplot(), scene, varied[0] if varied else next(iter(parameters), ""))
-    return _png(figure)
+    return look.png(figure)
 
 
 # What is shown
@@ -203,7 +189,7 @@ class _Scale:
 
     @property
     def is_log(self) -> bool:
-        return self.is_numeric and _spans_decades([float(value) for value in self.values])  # type: ignore[arg-type]
+        return self.is_numeric and look.spans_decades([float(value) for value in self.values])  # type: ignore[arg-type]
 
     def place(self, point: _Point) -> float | None:
         """The coordinate of a point; None when the parameter plays no part in it."""
@@ -220,7 +206,7 @@ class _Scale:
         axis = getattr(axes, f"{side}axis")
         if self.is_log:
             getattr(axes, f"set_{side}scale")("log")
-        _label_axis(axes, side, self.name)
+        look.label_axis(axes, side, self.name)
         if not self.is_numeric:
             self.dress_places(axes, side)
         elif len(self.values) <= _TICKS_MAX and not self._is_crowded():
@@ -246,8 +232,8 @@ class _Scale:
         return any(b - a < 0.06 * span for a, b in pairwise(numbers))
 
 
-def _head(figure: Figure, title: str, scene: _Scene) -> None:
-    figure.text(0.018, 0.965, title, fontsize=15, fontweight="bold", color=_INK, va="center", parse_math=False)
+def _head(scene: _Scene) -> str:
+    """What a picture says of itself below its title."""
     counts = {
         "complete": len(scene.complete),
         "diverged": len(scene.diverged),
@@ -257,45 +243,7 @@ def _head(figure: Figure, title: str, scene: _Scene) -> None:
     of = "a sample of " if scene.is_sample else ""
     noun = "point" if len(scene.points) == 1 else "points"
     text = f"{of}{len(scene.points):,} {noun}: {told}"
-    if scene.best is not None:
-        text += f"  ·  best {scene.metric} {_number(scene.best.mean)}"
-    figure.text(0.018, 0.918, text, fontsize=11, color=_MUTED, va="center", parse_math=False)
-
-
-def _plain(axes: Axes) -> None:
-    axes.grid(True, color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_MUTED)
-    axes.tick_params(colors=_INK, labelsize=10, color=_MUTED, which="both")
-
-
-def _label_axis(axes: Axes, side: str, text: str) -> None:
-    getattr(axes, f"set_{side}label")(text, fontsize=12, color=_INK, labelpad=6, parse_math=False)
-
-
-def _legend(figure: Figure, handles: Sequence[Any]) -> None:
-    named = {handle.get_label(): handle for handle in handles if not handle.get_label().startswith("_")}
-    if named.keys() <= {"complete"}:
-        return
-    legend = figure.legend(
-        named.values(),
-        named.keys(),
-        loc="upper right",
-        bbox_to_anchor=(0.985, 0.985),
-        ncols=len(named),
-        frameon=False,
-        fontsize=10,
-        labelcolor=_INK,
-        handletextpad=0.4,
-        columnspacing=1.4,
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)
-
-
-def _empty(axes: Axes) -> None:
-    axes.text(0.5, 0.5, "no complete trial", transform=axes.transAxes, fontsize=14, color=_MUTED, ha="center")
+    return text if scene.best is None else f"{text}  ·  best {scene.metric} {look.number(scene.best.mean)}"
 
 
 # One parameter
@@ -303,18 +251,18 @@ def _empty(axes: Axes) -> None:
 
 def _draw_line(axes: Axes, scene: _Scene, name: str) -> None:
     scale = _Scale(name, scene.points)
-    _plain(axes)
+    look.plain(axes)
     handles = _draw_curve(axes, scene, scale)
     if not scene.complete:
-        _empty(axes)
+        look.empty(axes)
         axes.set_yticks([])
-    _label_axis(axes, "y", scene.metric)
+    look.label_axis(axes, "y", scene.metric)
     handles += _draw_casualties(axes, scene, scale)
     if scene.best is not None and (x := scale.place(scene.best)) is not None:
-        handles += axes.plot([x], [scene.best.mean], label="best", zorder=5, **_BEST)
+        handles += axes.plot([x], [scene.best.mean], label="best", zorder=5, **look.BEST)
         _name_best(axes, scene, x, scene.best.mean, _text(scene.best.params[name]))
     scale.dress(axes, "x")
-    _legend(axes.get_figure(), handles)  # type: ignore[arg-type]
+    look.legend(axes.get_figure(), handles)  # type: ignore[arg-type]
 
 
 def _draw_curve(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
@@ -325,7 +273,7 @@ def _draw_curve(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
     x = [place for place, _ in ordered]
     means = np.array([point.mean for _, point in ordered])
     spread = np.array([point.sd for _, point in ordered])
-    if _spans_decades(means):
+    if look.spans_decades(means):
         axes.set_yscale("log")
         # A bar below zero has no end on a log axis: it stops at a tenth of the mean.
         spread = np.vstack([np.minimum(spread, 0.9 * means), spread])
@@ -333,12 +281,14 @@ def _draw_curve(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
         spread = np.vstack([spread, spread])
     axes.margins(y=0.16)
     if spread.any():
-        axes.errorbar(x, means, spread, fmt="none", ecolor=_BLUE, alpha=0.55, capsize=3, elinewidth=1.2)
+        axes.errorbar(x, means, spread, fmt="none", ecolor=look.BLUE, alpha=0.55, capsize=3, elinewidth=1.2)
     seeds = max(len(point.values) for _, point in ordered)
     label = f"mean ± sd over {seeds} seeds" if seeds > 1 else "complete"
     style = "none" if not scale.is_numeric or len(x) > 400 else "-"
     marker = 7.0 if len(x) <= 60 else 3.5
-    return axes.plot(x, means, marker="o", color=_BLUE, markersize=marker, linewidth=1.4, linestyle=style, label=label)
+    return axes.plot(
+        x, means, marker="o", color=look.BLUE, markersize=marker, linewidth=1.4, linestyle=style, label=label
+    )
 
 
 def _draw_casualties(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
@@ -347,8 +297,8 @@ def _draw_casualties(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
     is_panel = len(axes.get_figure().axes) > 1  # type: ignore[union-attr]
     handles: list[Any] = []
     for label, points, style, height in (
-        ("diverged", scene.diverged, _DIVERGED, edge),
-        ("failed", scene.failed, _FAILED, edge + inward),
+        ("diverged", scene.diverged, look.DIVERGED, edge),
+        ("failed", scene.failed, look.FAILED, edge + inward),
     ):
         x = sorted({place for point in points if (place := scale.place(point)) is not None})
         if x:
@@ -367,7 +317,7 @@ def _draw_casualties(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
 def _name_best(axes: Axes, scene: _Scene, x: float, y: float, where: str) -> None:
     below = scene.goal is Goal.MINIMIZE
     axes.annotate(
-        f"{_number(y)} at {where}",
+        f"{look.number(y)} at {where}",
         (x, y),
         xytext=(0, -16 if below else 16),
         textcoords="offset points",
@@ -375,7 +325,7 @@ def _name_best(axes: Axes, scene: _Scene, x: float, y: float, where: str) -> Non
         va="top" if below else "bottom",
         fontsize=10.5,
         fontweight="bold",
-        color=_ORANGE,
+        color=look.ORANGE,
         parse_math=False,
     )
 
@@ -398,23 +348,26 @@ def _draw_map(figure: Figure, axes: Axes, scene: _Scene, across: _Scale, up: _Sc
     for (x, y), point in cells.items():
         if point.values and not point.diverged:
             values[y, x] = point.mean
-    image = axes.imshow(values, origin="lower", aspect="auto", interpolation="nearest", **_colours(scene, values))
+    image = axes.imshow(
+        values, origin="lower", aspect="auto", interpolation="nearest", **look.colours(scene.goal, values)
+    )
     if values.size <= _TEXTS_MAX:
         axes.set_xticks(np.arange(0.5, values.shape[1] - 1), minor=True)
         axes.set_yticks(np.arange(0.5, values.shape[0] - 1), minor=True)
         axes.grid(True, which="minor", color="white", linewidth=2)
     for scale, side in ((across, "x"), (up, "y")):
         scale.dress_places(axes, side)
-        _label_axis(axes, side, scale.name)
-    axes.tick_params(which="both", length=0, labelsize=10, colors=_INK)
+        look.label_axis(axes, side, scale.name)
+    axes.tick_params(which="both", length=0, labelsize=10, colors=look.INK)
     axes.spines[:].set_visible(False)
     handles = _draw_bad_cells(axes, cells)
     if scene.best is not None and {across.name, up.name} <= scene.best.params.keys():
         handles.append(_frame(axes, across.index(scene.best), up.index(scene.best)))
     if values.size <= _TEXTS_MAX:
         _write_cells(axes, values, image)
-    _bar(figure, axes, scene, image)
-    _legend(figure, handles)
+    if scene.heights:
+        look.bar(figure, axes, scene.metric, image)
+    look.legend(figure, handles)
 
 
 def _draw_bad_cells(axes: Axes, cells: Mapping[tuple[int, int], _Point]) -> list[Any]:
@@ -422,8 +375,8 @@ def _draw_bad_cells(axes: Axes, cells: Mapping[tuple[int, int], _Point]) -> list
     diverged = [place for place, point in cells.items() if point.diverged]
     failed = [place for place, p in cells.items() if p.failed and not p.values and not p.diverged]
     for label, places, style, shade in (
-        ("diverged", diverged, _DIVERGED, "#fbeceb"),
-        ("failed", failed, _FAILED, "#eef0f2"),
+        ("diverged", diverged, look.DIVERGED, "#fbeceb"),
+        ("failed", failed, look.FAILED, "#eef0f2"),
     ):
         for x, y in places:
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=shade, edgecolor="none"))
@@ -435,7 +388,7 @@ def _draw_bad_cells(axes: Axes, cells: Mapping[tuple[int, int], _Point]) -> list
 
 
 def _frame(axes: Axes, x: int, y: int) -> Rectangle:
-    frame = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=_ORANGE, linewidth=3.5, zorder=5)
+    frame = Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor=look.ORANGE, linewidth=3.5, zorder=5)
     frame.set_clip_on(False)
     frame.set_label("best")
     axes.add_patch(frame)
@@ -446,12 +399,12 @@ def _write_cells(axes: Axes, values: npt.NDArray[np.float64], image: ScalarMappa
     for (y, x), value in np.ndenumerate(values):
         if math.isfinite(value):
             red, green, blue, _ = image.to_rgba(np.asarray(value))
-            ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else _INK
-            axes.text(x, y, _number(value), ha="center", va="center", fontsize=10, color=ink)
+            ink = "white" if 0.299 * red + 0.587 * green + 0.114 * blue < 0.55 else look.INK
+            axes.text(x, y, look.number(value), ha="center", va="center", fontsize=10, color=ink)
 
 
 def _draw_scatter(figure: Figure, axes: Axes, scene: _Scene, across: _Scale, up: _Scale) -> None:
-    _plain(axes)
+    look.plain(axes)
 
     def places(points: Iterable[_Point]) -> tuple[list[float], list[float], list[_Point]]:
         pairs = [(across.place(p), up.place(p), p) for p in points]
@@ -459,45 +412,26 @@ def _draw_scatter(figure: Figure, axes: Axes, scene: _Scene, across: _Scale, up:
         return [x for x, _, _ in kept], [y for _, y, _ in kept], [p for _, _, p in kept]
 
     handles: list[Any] = []
-    for label, bad, style in (("diverged", scene.diverged, _DIVERGED), ("failed", scene.failed, _FAILED)):
+    for label, bad, style in (("diverged", scene.diverged, look.DIVERGED), ("failed", scene.failed, look.FAILED)):
         x, y, _ = places(bad)
         if x:
             handles += axes.plot(x, y, label=label, **(style | _SMALL))
-    x, y, points = places(p for p in scene.complete if not p.diverged)
+    x, y, points = places(scene.heights)
     if points:
         means = np.array([point.mean for point in points])
         size = 60 if len(points) <= 500 else 14
-        dots = axes.scatter(x, y, c=means, s=size, edgecolors="white", linewidths=0.4, **_colours(scene, means))
-        _bar(figure, axes, scene, dots)
+        dots = axes.scatter(
+            x, y, c=means, s=size, edgecolors="white", linewidths=0.4, **look.colours(scene.goal, means)
+        )
+        look.bar(figure, axes, scene.metric, dots)
     else:
-        _empty(axes)
+        look.empty(axes)
     x, y, _ = places([scene.best] if scene.best is not None else [])
     if x:
-        handles += axes.plot(x, y, label="best", **_BEST)
+        handles += axes.plot(x, y, label="best", **look.BEST)
     across.dress(axes, "x")
     up.dress(axes, "y")
-    _legend(figure, handles)
-
-
-def _colours(scene: _Scene, values: npt.NDArray[np.float64]) -> dict[str, Any]:
-    """Bright is good, whatever the goal; logarithmic where values span decades."""
-    finite = values[np.isfinite(values)]
-    name = "viridis_r" if scene.goal is Goal.MINIMIZE else "viridis"
-    if not finite.size:
-        return {"cmap": name, "norm": Normalize(0, 1)}
-    low, high = float(finite.min()), float(finite.max())
-    if low == high:
-        low, high = low - abs(low or 1.0), high + abs(high or 1.0)
-    return {"cmap": name, "norm": LogNorm(low, high) if _spans_decades(finite) else Normalize(low, high)}
-
-
-def _bar(figure: Figure, axes: Axes, scene: _Scene, image: ScalarMappable) -> None:
-    if not any(not point.diverged for point in scene.complete):
-        return
-    bar = figure.colorbar(image, ax=axes, pad=0.02, aspect=32)
-    bar.set_label(scene.metric, fontsize=12, color=_INK, parse_math=False)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=10, colors=_INK, color=_MUTED)
+    look.legend(figure, handles)
 
 
 # More parameters
@@ -514,25 +448,27 @@ def _draw_slices(figure: Figure, scene: _Scene, varied: Sequence[str]) -> None:
     for axes in grid.flat[len(shown) :]:
         axes.set_visible(False)
     for axes in grid[:, 0]:
-        _label_axis(axes, "y", scene.metric)
+        look.label_axis(axes, "y", scene.metric)
     if len(varied) > len(shown):
         text = f"{len(shown)} of {len(varied)} varied parameters"
-        figure.text(0.985, 0.012, text, ha="right", fontsize=9, color=_MUTED)
-    _legend(figure, handles)
+        figure.text(0.985, 0.012, text, ha="right", fontsize=9, color=look.MUTED)
+    look.legend(figure, handles)
 
 
 def _draw_slice(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
     """All points over one parameter, and the best at each of its values."""
-    _plain(axes)
+    look.plain(axes)
     placed = ((scale.place(point), point) for point in scene.complete)
     at = [(place, point) for place, point in placed if place is not None]
     handles: list[Any] = []
     if at:
         x, means = [place for place, _ in at], np.array([point.mean for _, point in at])
-        if _spans_decades(means):
+        if look.spans_decades(means):
             axes.set_yscale("log")
         alpha = max(0.12, min(0.7, 60 / len(at)))
-        handles += axes.plot(x, means, "o", color=_BLUE, markersize=5, alpha=alpha, markeredgewidth=0, label="_points")
+        handles += axes.plot(
+            x, means, "o", color=look.BLUE, markersize=5, alpha=alpha, markeredgewidth=0, label="_points"
+        )
         axes.margins(x=0.08, y=0.14)
         if len(scale.values) <= _CELLS_MAX:
             pick = min if scene.goal is Goal.MINIMIZE else max
@@ -540,7 +476,7 @@ def _draw_slice(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
             style = "-" if scale.is_numeric else "none"
             handles += axes.plot(
                 *zip(*best, strict=True),
-                color=_ORANGE,
+                color=look.ORANGE,
                 marker="o",
                 markersize=5,
                 linestyle=style,
@@ -548,10 +484,10 @@ def _draw_slice(axes: Axes, scene: _Scene, scale: _Scale) -> list[Any]:
                 label="best at each value",
             )
     else:
-        _empty(axes)
+        look.empty(axes)
     handles += _draw_casualties(axes, scene, scale)
     if scene.best is not None and (place := scale.place(scene.best)) is not None:
-        handles += axes.plot([place], [scene.best.mean], label="best", zorder=5, **_BEST)
+        handles += axes.plot([place], [scene.best.mean], label="best", zorder=5, **look.BEST)
     scale.dress(axes, "x")
     return handles
 
@@ -569,18 +505,6 @@ def _is_number(value: ParamValue) -> bool:
 
 def _is_sizes(value: ParamValue) -> bool:
     return isinstance(value, list) and all(_is_number(item) for item in value)
-
-
-def _spans_decades(values: Sequence[float] | npt.NDArray[np.float64]) -> bool:
-    """Whether a log axis reads better: two decades or more, and half of the values in the lowest tenth."""
-    if len(values) == 0 or not min(values) > 0:
-        return False
-    low, high = min(values), max(values)
-    return bool(high / low >= _LOG_SPAN and statistics.median(values) - low < 0.1 * (high - low))
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
 
 
 def _text(value: ParamValue, digits: int = 6) -> str:
@@ -601,13 +525,3 @@ def _texts(values: Sequence[ParamValue]) -> list[str]:
         if len(set(texts)) == len(values):
             break
     return texts
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        # A name in a script that the font lacks is drawn as boxes; that is no reason to complain.
-        warnings.filterwarnings("ignore", message="Glyph .* missing", category=UserWarning)
-        FigureCanvasAgg(figure)
-        figure.savefig(file, format="png")
-    return file.getvalue()
