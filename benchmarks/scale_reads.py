@@ -123,12 +123,16 @@ def reading(url: str, folder: Path, trials: int, repeat: int) -> dict[str, float
     say(f"bringing {trials:,} finished trials …")
     store = Store.from_url(url)
     experiment = fill(store, folder, trials)
-    environment = {**os.environ, "OPTML_BROKER_URL": url, "OPTML_STORE_URL": url, "OPTML_ARCHIVE_URL": str(folder)}
+    # Compiled, as an installed package is; the first run of each command sees to that.
+    compiled = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    compiled.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment = {**compiled, "OPTML_BROKER_URL": url, "OPTML_STORE_URL": url, "OPTML_ARCHIVE_URL": str(folder)}
     table = folder / "table.csv"
 
     def median(*arguments: str) -> Run:
         say(f"optml {arguments[0]} …")
         command = [sys.executable, "-c", OPTML, *arguments]
+        timed(command, environment)
         return sorted(timed(command, environment) for _ in range(repeat))[repeat // 2]
 
     export = median("export", experiment, "--format", "csv", "--output", str(table))

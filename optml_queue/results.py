@@ -28,13 +28,13 @@ from typing import Any, BinaryIO, Protocol
 
 from optml_queue import summary
 from optml_queue.archive import Archive
+from optml_queue.budget import Budget
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, NotFoundError
 from optml_queue.export import Spool, utc, write_csv, write_jsonl
 from optml_queue.pareto import front
 from optml_queue.provenance import surroundings
 from optml_queue.spec import Spec
-from optml_queue.spec.budget import Budget
 from optml_queue.store.experiment import Experiment, ExperimentState
 from optml_queue.store.records import WorkerInfo
 from optml_queue.trial import TERMINAL_STATES, Attempt, Trial, TrialState, encode

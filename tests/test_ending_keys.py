@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from optml_queue.budget import Budget
 from optml_queue.driver import Goal
 from optml_queue.early_stopping import EarlyStopping
 from optml_queue.runner import run_serial
 from optml_queue.spec import Spec, parse_spec
-from optml_queue.spec.budget import Budget
 from optml_queue.trial import TrialState
 
 TEXT = """

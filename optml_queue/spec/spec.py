@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from optml_queue.budget import NO_BUDGET, Budget
 from optml_queue.data import DataSpec
 from optml_queue.driver import DURATION, Driver, Goal, Metric
 from optml_queue.early_stopping import EarlyStopping
 from optml_queue.expression import Expression, parse_freely
 from optml_queue.space import Space
-from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.spec.code import Code, code_from_dict
 from optml_queue.spec.command import Command
 from optml_queue.spec.document import dump

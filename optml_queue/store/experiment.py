@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from optml_queue.budget import NO_BUDGET, Budget
 from optml_queue.early_stopping import EarlyStopping
-from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.trial import TERMINAL_STATES, TrialState
 
 WINDOW_AT_START = 100  # a grid this small is in the queue whole at once; claim.lua has the same figure
