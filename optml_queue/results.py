@@ -156,7 +156,7 @@ def _put_results(archive: Archive, experiment: str, spool: Spool) -> None:
     with _document(archive, f"{experiment}/results.jsonl") as out:
         write_jsonl(spool, out)
     with _document(archive, f"{experiment}/results.csv") as out:
-        write_csv(spool, spool.columns, out)
+        write_csv(spool, out)
 
 
 def _put_attempts(store: ReadableStore, archive: Archive, experiment: str, numbers: Iterable[int]) -> None:

@@ -37,6 +37,7 @@ from optml_queue.store.records import (
     ended_attempt,
     finished_record,
     finished_trial,
+    finished_trials,
     live_trial,
 )
 from optml_queue.store.scripts import source
@@ -581,7 +582,7 @@ class Store:
         live = self._live(experiment, [number for number in numbers if number not in records])
         # A trial that ended between the two reads is in neither; it is looked up once more.
         records |= self._records(experiment, [n for n in numbers if n not in records and n not in live])
-        found = {number: finished_trial(number, record) for number, record in records.items()} | live
+        found = finished_trials(records) | live
         return [found[number] for number in numbers if number in found]
 
     def finished(self, experiment: str, start: int, stop: int) -> list[Trial]:
@@ -591,8 +592,8 @@ class Store:
         """
         with self._reaching():
             numbers = [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
-        records = self._records(experiment, numbers)
-        return [finished_trial(number, records[number]) for number in numbers if number in records]
+        found = finished_trials(self._records(experiment, numbers))
+        return [found[number] for number in numbers if number in found]
 
     def finishing(self, experiment: str) -> list[int]:
         """The log of finished trials: their numbers in the order of finishing. One that ran again is there again."""
@@ -721,8 +722,8 @@ class Store:
         # A trial that ended between the two reads is in neither; it is looked up once more.
         missed = [n for n in live if n // BUCKET in wanted and n not in records and n not in alive]
         records |= self._records(experiment, missed)
-        for number in sorted(records.keys() | alive.keys()):
-            yield finished_trial(number, records[number]) if number in records else alive[number]
+        found = {**alive, **finished_trials(records)}
+        yield from (found[number] for number in sorted(found))
 
     def _slice(self, experiment: str, offset: int, limit: int) -> Iterator[Trial]:
         """Like `stream`, but buckets before `offset` are counted, not read."""
