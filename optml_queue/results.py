@@ -342,6 +342,12 @@ class ArchiveSource:
             return self._lines(documents[0])
         return self._merged(documents)
 
+    def parts(self, experiment: str, start: int, stop: int) -> Iterator[Trial]:
+        """The trials in the parts that hold entries `start` to `stop` (exclusive) of the log, the last ones last."""
+        for first, last, key in self._spans(experiment):
+            if first < stop and last >= start:
+                yield from self._lines(key)
+
     def trials(self, experiment: str, numbers: Sequence[int]) -> list[Trial]:
         """The trials of those numbers that exist, in the order asked for."""
         wanted = set(numbers)
@@ -413,9 +419,12 @@ class ArchiveSource:
 
     def _parts(self, record: Experiment) -> list[str]:
         """The parts that hold entries of the log which the final files do not cover, in the log's order."""
-        keys = self.archive.keys(f"{record.id}/parts")
-        spans = sorted((int(part[1]), int(part[2]), key) for key in keys if (part := _PART_KEY.search(key)))
-        return [key for _, last, key in spans if last >= record.consolidated]
+        return [key for _, last, key in self._spans(record.id) if last >= record.consolidated]
+
+    def _spans(self, experiment: str) -> list[tuple[int, int, str]]:
+        """The first and the last entry of the log in each part, and its key."""
+        keys = self.archive.keys(f"{experiment}/parts")
+        return sorted((int(part[1]), int(part[2]), key) for key in keys if (part := _PART_KEY.search(key)))
 
     def _lines(self, key: str) -> Iterator[Trial]:
         with self.archive.open(key) as file:

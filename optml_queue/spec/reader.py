@@ -16,13 +16,13 @@ from optml_queue.spec.data_section import MAX_SEED, read_data
 from optml_queue.spec.document import MAX_BYTES, DocumentError, Node, compose, decode, dump, shortened
 from optml_queue.spec.duration import duration_s
 from optml_queue.spec.ending_section import EndingSection
-from optml_queue.spec.method_section import check_method, read_method
+from optml_queue.spec.method_section import LEARNING, check_method, read_method
 from optml_queue.spec.metrics_section import put_first_metric, read_constraints, read_other_metrics
 from optml_queue.spec.override import override
 from optml_queue.spec.search import Search, Stage
 from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
 from optml_queue.spec.space_section import SpaceSection
-from optml_queue.spec.spec import DEFAULT_CLASS, RETRYABLE_REASONS, RetryPolicy, Spec
+from optml_queue.spec.spec import DEFAULT_CLASS, RETAINED, RETRYABLE_REASONS, RetryPolicy, Spec
 
 MAX_TRIALS = 1_000_000_000
 MAX_NUMBERS = 10**15  # of trials; the plan has the same figure
@@ -33,6 +33,7 @@ _KEYS = (
     "name", "algorithm", "program", "requirements", "command", "files", "method", "seed", "metric", "parameters",
     "data", "exclude", "points", "seeds", "max_trials", "max_parallel", "max_failed", "timeout", "retry",
     "resources", "priority", "earlier", "metrics", "constraints", "early_stopping", "target", "budget",
+    "retain",
 )  # fmt: skip
 _SEARCH_KEYS = ("method", "seed", "parameters", "exclude", "points", "seeds", "max_trials", "until")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -125,6 +126,7 @@ class _Reader:
         max_parallel = root.integer("max_parallel", 1, MAX_TRIALS)
         max_failed = root.integer("max_failed", 0, MAX_TRIALS)
         priority = root.integer("priority", 0, MAX_PRIORITY) or 0
+        retain = self._retain(search)
         timeout_s, retry, resource_class = self._timeout_s(), self._retry(), self._resource_class()
         if self._report.problems or search is None or self._code is None:
             return None
@@ -154,6 +156,7 @@ class _Reader:
             early_stopping=early_stopping,
             target=None if target is None else float(target),
             budget=budget,
+            retain=retain,
             text=text,
         )
 
@@ -298,6 +301,14 @@ class _Reader:
         if max_backoff_s < backoff_s:
             section.problem("max_backoff", f"must be at least backoff, {backoff_s:g} s, got {max_backoff_s:g} s")
         return RetryPolicy(max_attempts, on, backoff_s, max_backoff_s)
+
+    def _retain(self, search: Search | None) -> str:
+        retain = self._root.choice("retain", RETAINED, RETAINED[0])
+        learning = [stage.method for stage in search.course if stage.method in LEARNING] if search else []
+        if retain != RETAINED[0] and learning:
+            message = f"{retain} rules out a search that learns: {learning[0]} reads all results again and again"
+            self._root.problem("retain", message, "leave retain out, or use grid or random")
+        return retain
 
     def _retried(self, section: Section) -> frozenset[str]:
         reasons = set()

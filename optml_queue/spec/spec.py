@@ -21,6 +21,7 @@ from optml_queue.spec.search import Search, Stage, method_keys
 from optml_queue.trial import Params, Reason, encode
 
 DEFAULT_CLASS = "default"
+RETAINED = ("all", "summary")  # what the store keeps of finished trials
 RETRYABLE_REASONS = tuple(reason.value for reason in Reason if reason not in (Reason.RELEASED, Reason.CANCELLED))
 
 
@@ -86,6 +87,7 @@ class Spec:
     early_stopping: EarlyStopping | None = None
     target: float | None = None
     budget: Budget = NO_BUDGET
+    retain: str = RETAINED[0]
     stages: tuple[Stage, ...] = ()
     text: str = field(default="", compare=False, repr=False)
 
@@ -127,6 +129,7 @@ class Spec:
             **({"early_stopping": self.early_stopping.to_dict()} if self.early_stopping else {}),
             **({"target": self.target} if self.target is not None else {}),
             **({"budget": self.budget.to_dict()} if self.budget != NO_BUDGET else {}),
+            **({"retain": self.retain} if self.retain != RETAINED[0] else {}),
             **({"earlier": [search.to_dict() for search in self.earlier]} if self.earlier else {}),
         }
 
@@ -194,6 +197,7 @@ class Spec:
             early_stopping=EarlyStopping.from_dict(fields["early_stopping"]) if "early_stopping" in fields else None,
             target=fields.get("target"),
             budget=Budget.from_dict(fields.get("budget", {})),
+            retain=fields.get("retain", RETAINED[0]),
             earlier=tuple(Search.from_dict(each) for each in fields.get("earlier", ())),
             text=fields["text"],
         )

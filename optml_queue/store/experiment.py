@@ -57,6 +57,7 @@ class Submission:
     early_stopping: EarlyStopping | None = None
     target: float | None = None
     budget: Budget = NO_BUDGET
+    retain: str = "all"
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def fields(self) -> dict[str, str]:
@@ -85,6 +86,7 @@ class Submission:
             "budget_hours": _text(self.budget.worker_hours),
             "budget_wall_s": _text(self.budget.wall),
             "budget_cost": _text(self.budget.cost),
+            "retain": self.retain,
             "facts": json.dumps(dict(self.facts)),
         }
 

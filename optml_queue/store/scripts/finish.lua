@@ -35,7 +35,7 @@ end
 
 local t = redis.call('HMGET', x .. ':t:' .. n, 's', 'tok', 'a')
 if not t[1] then
-  if redis.call('HEXISTS', bucket_of(x, n), n) == 1 then
+  if is_finished(x, n) then
     note(x, 'duplicate results')
     return 'duplicate'
   end

@@ -14,6 +14,9 @@
 --   <x>:log             list    numbers in the order of finishing
 --   <x>:rank            zset    complete trials, best first
 --   <x>:in:<state>      zset    finished trials of every other state, by number
+--   <x>:forgotten:<k>   bits    of the finished trials from 10,000 k on: whose record the archive alone has (see forget.lua)
+--   <x>:heads           set     trials that stay because they stood at the head of a list
+--   <x>:reopened        set     trials that were run again after they had failed or been cancelled
 --   <x>:attempts:<n>    list    attempts that ended without a result
 --   <x>:checkpoints     hash    failed or cancelled trial -> key of its last checkpoint, from where a retry goes on
 --   <x>:rung:<b>:<step> zset    trials that came to a rung of bracket b (see report.lua); score: their value, smallest best
@@ -59,6 +62,17 @@ end
 
 local function bucket_of(x, n)
   return x .. ':done:' .. bucket_number(n)
+end
+
+local FORGOTTEN_TOGETHER = 10000
+local function forgotten_key(x, n)
+  return x .. ':forgotten:' .. int(math.floor(tonumber(n) / FORGOTTEN_TOGETHER))
+end
+
+-- Whether a trial that is not alive has ended: its record is here, or was given up for the one in the archive.
+local function is_finished(x, n)
+  return redis.call('HEXISTS', bucket_of(x, n), n) == 1
+    or redis.call('GETBIT', forgotten_key(x, n), tonumber(n) % FORGOTTEN_TOGETHER) == 1
 end
 
 local function count(x, state, change)
