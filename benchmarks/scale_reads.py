@@ -156,7 +156,7 @@ def reading(url: str, folder: Path, trials: int, repeat: int) -> dict[str, float
 
 
 def retaining(url: str, folder: Path, trials: int) -> dict[str, float]:
-    """The same with `retain: summary`: what the store holds when the archive has it all, and what reading costs then."""
+    """With `retain: summary`: what the store holds when the archive has it all, and what reading costs then."""
     say(f"giving up the records of {trials:,} trials …")
     store = Store.from_url(url)
     experiment = fill(store, folder, trials, "retain: summary")
