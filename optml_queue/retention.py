@@ -85,8 +85,12 @@ class RetainingStore(Store):
     def page(self, experiment: str, state: TrialState | None = None, offset: int = 0, limit: int = 100) -> list[Trial]:
         """Trials `offset` to `offset + limit` by number; complete ones, when asked for alone, best first."""
         stop = offset + limit
-        first = {TrialState.DIVERGED: FIRST_KEPT, TrialState.STOPPED_EARLY: FIRST_KEPT}
-        heads = {None: 0, TrialState.COMPLETE: BEST_KEPT, **first}
+        heads: dict[TrialState | None, int] = {
+            None: 0,
+            TrialState.COMPLETE: BEST_KEPT,
+            TrialState.DIVERGED: FIRST_KEPT,
+            TrialState.STOPPED_EARLY: FIRST_KEPT,
+        }
         if stop <= heads.get(state, stop) or not self.forgotten(experiment):
             return super().page(experiment, state, offset, limit)
         if state is TrialState.COMPLETE:
