@@ -6,6 +6,7 @@
   has begun, with two workers waiting.
 - With 100,000 finished trials in the store: `optml status`, `optml best` and `optml export`, each a process of its
   own, its start included; and what a finished trial takes in the store, by the server's MEMORY USAGE of every key.
+- The same with `retain: summary`, when the archive has all of them.
 
 The finished trials are brought in as `optml restore` does it, which leaves the same keys as running them would.
 """
@@ -35,6 +36,7 @@ from optml_queue.archive import open_archive  # noqa: E402
 from optml_queue.embedded import join  # noqa: E402
 from optml_queue.experiments import submit  # noqa: E402
 from optml_queue.restoration import submission_of  # noqa: E402
+from optml_queue.results import write_parts  # noqa: E402
 from optml_queue.search import segments  # noqa: E402
 from optml_queue.spec import Spec, parse_spec  # noqa: E402
 from optml_queue.store import ExperimentState, Store  # noqa: E402
@@ -72,6 +74,8 @@ def main() -> None:
         found |= submitting(Path(folder), options.points)
     with valkey_server() as server, tempfile.TemporaryDirectory(prefix="optml-scale-") as folder:
         found |= reading(server.url, Path(folder), options.finished, options.repeat)
+    with valkey_server() as server, tempfile.TemporaryDirectory(prefix="optml-scale-") as folder:
+        found |= retaining(server.url, Path(folder), options.finished)
     text = json.dumps(found, indent=2)
     print(text)
     if options.output:
@@ -79,9 +83,9 @@ def main() -> None:
         (options.output / "scale-reads.json").write_text(text + "\n")
 
 
-def spec_of(points: int) -> Spec:
-    """A grid of `points` points, a multiple of ten."""
-    return parse_spec(SPEC.format(count=points // SIZES), "scale", FOLDER)
+def spec_of(points: int, more: str = "") -> Spec:
+    """A grid of `points` points, a multiple of ten; `more` keys."""
+    return parse_spec(SPEC.format(count=points // SIZES) + more, "scale", FOLDER)
 
 
 def submitting(folder: Path, points: int) -> dict[str, float]:
@@ -123,12 +127,13 @@ def reading(url: str, folder: Path, trials: int, repeat: int) -> dict[str, float
     say(f"bringing {trials:,} finished trials …")
     store = Store.from_url(url)
     experiment = fill(store, folder, trials)
-    environment = {**os.environ, "OPTML_BROKER_URL": url, "OPTML_STORE_URL": url, "OPTML_ARCHIVE_URL": str(folder)}
+    environment = commands_environment(url, folder)
     table = folder / "table.csv"
 
     def median(*arguments: str) -> Run:
         say(f"optml {arguments[0]} …")
         command = [sys.executable, "-c", OPTML, *arguments]
+        timed(command, environment)
         return sorted(timed(command, environment) for _ in range(repeat))[repeat // 2]
 
     export = median("export", experiment, "--format", "csv", "--output", str(table))
@@ -150,6 +155,38 @@ def reading(url: str, folder: Path, trials: int, repeat: int) -> dict[str, float
     }
 
 
+def retaining(url: str, folder: Path, trials: int) -> dict[str, float]:
+    """With `retain: summary`: what the store holds when the archive has it all, and what reading costs then."""
+    say(f"giving up the records of {trials:,} trials …")
+    store = Store.from_url(url)
+    experiment = fill(store, folder, trials, "retain: summary")
+    archive = open_archive(str(folder))
+    store.client.hset(f"optml:x:{experiment}", "archived", 0)  # a restored one counts as archived
+    write_parts(store, archive, experiment, force=True)
+    began = time.perf_counter()
+    while store.forget(experiment):
+        pass
+    forgot_s = time.perf_counter() - began
+    environment = commands_environment(url, folder)
+    found = {"retain_summary_bytes_per_finished_trial": stored_bytes(store) / trials, "forget_s": forgot_s}
+    for name, arguments in {
+        "status": ("status", experiment),
+        "best": ("best", experiment),
+        "export_csv": ("export", experiment, "--format", "csv", "--output", str(folder / "table.csv")),
+    }.items():
+        command = [sys.executable, "-c", OPTML, *arguments]
+        timed(command, environment)
+        found[f"retain_summary_{name}_s"] = timed(command, environment).wall_s
+    return found
+
+
+def commands_environment(url: str, folder: Path) -> dict[str, str]:
+    """Compiled, as an installed package is, from the second run of each command on."""
+    compiled = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "compiled")}
+    compiled.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**compiled, "OPTML_BROKER_URL": url, "OPTML_STORE_URL": url, "OPTML_ARCHIVE_URL": str(folder)}
+
+
 class Run(NamedTuple):
     """One run of a command, its start included. On a busy machine, CPU seconds say more than those of the clock."""
 
@@ -169,9 +206,9 @@ def timed(command: list[str], environment: dict[str, str] | None = None) -> Run:
     return Run(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6)
 
 
-def fill(store: Store, folder: Path, trials: int) -> str:
+def fill(store: Store, folder: Path, trials: int, more: str = "") -> str:
     """An experiment all of whose trials are complete, with figures as an LMS trial has them."""
-    spec = spec_of(trials)
+    spec = spec_of(trials, more)
     experiment = submit(store, open_archive(str(folder)), spec)
     record = store.experiment(experiment)
     store.remove(experiment)

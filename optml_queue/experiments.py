@@ -18,6 +18,7 @@ from pathlib import Path
 from optml_queue import reuse, suggestions
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
+from optml_queue.budget import NO_BUDGET
 from optml_queue.driver import Metric
 from optml_queue.earlier import Earlier
 from optml_queue.errors import InputError, NotFoundError, OptmlError
@@ -26,7 +27,6 @@ from optml_queue.restoration import Restoration, submission_of
 from optml_queue.results import ArchiveSource, write_extension, write_opening
 from optml_queue.search import Plan, segments
 from optml_queue.spec import Algorithm, Code, Spec
-from optml_queue.spec.budget import NO_BUDGET
 from optml_queue.spec.extension import extended
 from optml_queue.spec.prior import Reuse
 from optml_queue.starting import keep_start, start_of

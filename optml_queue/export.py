@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from optml_queue.driver import LEADING_COLUMNS, TRAILING_COLUMNS
 from optml_queue.errors import InputError
-from optml_queue.trial import ParamValue, Trial, TrialState, encode
+from optml_queue.trial import ParamValue, Trial, TrialState, between, encode
 
 _TIMES = frozenset({"queued_at", "started_at", "finished_at"})
 _ROW_GROUP = 10_000
@@ -86,11 +86,15 @@ class Spool:
 
     def __iter__(self) -> Iterator[Trial]:
         """The trials in the order they came in. One reader at a time."""
+        for record in self.records():
+            record[_STATE] = TrialState(record[_STATE])
+            yield Trial(*record)
+
+    def records(self) -> Iterator[list[Any]]:
+        """The fields of each trial in their order, the state as its text: a third of the time that trials take."""
         self.file.seek(0)
         while length := self.file.read(_LENGTH.size):
-            for record in marshal.loads(self.file.read(*_LENGTH.unpack(length))):  # noqa: S302 -- our own file
-                record[_STATE] = TrialState(record[_STATE])
-                yield Trial(*record)
+            yield from marshal.loads(self.file.read(*_LENGTH.unpack(length)))  # noqa: S302 -- our own file
 
     @property
     def columns(self) -> Columns:
@@ -113,18 +117,42 @@ class Spool:
         self.file.write(_LENGTH.pack(len(text)) + text)
 
 
-def write_csv(trials: Iterable[Trial], columns: Columns, out: BinaryIO) -> None:
+def write_csv(spool: Spool, out: BinaryIO) -> None:
     """CSV in UTF-8 with a header, lines ending in a line feed; every float reads back to the same bits."""
+    columns = spool.columns
     with _text(out) as text:
         writer = csv.writer(_LineFeeds(text), lineterminator="\r\n")
         writer.writerow(columns.header)
-        times = [place for place, name in enumerate(columns.header) if name in _TIMES]
-        for trial in trials:
-            row = columns.values(trial)
-            for place in times:
-                row[place] = utc(row[place])
-            # The writer has its own, quicker way with all other values, and the same one: see `cell`.
-            writer.writerow([cell(value) if type(value) in _SPELLED else value for value in row])
+        writer.writerows(_rows(spool, columns))
+
+
+def _rows(spool: Spool, columns: Columns) -> Iterator[list[Any]]:
+    """The cells of each trial, as `Columns.values` has them, for a csv writer.
+
+    It has its own, quicker way with most values, and the same one: see `cell`.
+    """
+    spelled = [name for name in columns.parameters if spool.kinds(name) & _SPELLED]
+    for record in spool.records():
+        number, state, params, seed, metrics, reason, error, attempts, worker, queued, started, finished, _ = record
+        for name in spelled:
+            if type(params.get(name)) in _SPELLED:
+                params[name] = cell(params[name])
+        yield [
+            number,
+            seed,
+            state,
+            *map(params.get, columns.parameters),
+            *map(metrics.get, columns.metrics),
+            reason,
+            error,
+            attempts,
+            worker,
+            utc(queued),
+            utc(started),
+            utc(finished),
+            between(queued, started),
+            between(started, finished),
+        ]
 
 
 def write_jsonl(spool: Spool, out: BinaryIO) -> None:
@@ -157,7 +185,7 @@ def write_parquet(spool: Spool, out: BinaryIO) -> None:
 
 
 FORMATS: dict[str, Callable[[Spool, BinaryIO], None]] = {
-    "csv": lambda spool, out: write_csv(spool, spool.columns, out),
+    "csv": write_csv,
     "jsonl": write_jsonl,
     "parquet": write_parquet,
 }

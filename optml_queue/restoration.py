@@ -185,5 +185,6 @@ def submission_of(spec: Spec, told: Mapping[str, Any]) -> Submission:
         early_stopping=spec.early_stopping,
         target=spec.target,
         budget=spec.budget,
+        retain=spec.retain,
         facts=told,
     )

@@ -17,7 +17,7 @@ import tempfile
 import time
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableSequence, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableSequence, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields, replace
@@ -28,19 +28,20 @@ from typing import Any, BinaryIO, Protocol
 
 from optml_queue import summary
 from optml_queue.archive import Archive
+from optml_queue.budget import Budget
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, NotFoundError
 from optml_queue.export import Spool, utc, write_csv, write_jsonl
 from optml_queue.pareto import front
 from optml_queue.provenance import surroundings
 from optml_queue.spec import Spec
-from optml_queue.spec.budget import Budget
 from optml_queue.store.experiment import Experiment, ExperimentState
 from optml_queue.store.records import WorkerInfo
 from optml_queue.trial import TERMINAL_STATES, Attempt, Trial, TrialState, encode
 
 PART_LENGTH = 1_000  # entries of the log in one part
 _PART_KEY = re.compile(r"/parts/(\d+)-(\d+)-[0-9a-f]+\.jsonl")
+_NUMBER = re.compile(rb'\{"number":(\d+),')  # how a line begins; see Trial.to_json
 _LOG_BATCH = 256
 _LOG_WRITERS = 8
 _CLEAN_ENDS = frozenset({TrialState.COMPLETE, TrialState.DIVERGED, TrialState.STOPPED_EARLY})
@@ -156,7 +157,7 @@ def _put_results(archive: Archive, experiment: str, spool: Spool) -> None:
     with _document(archive, f"{experiment}/results.jsonl") as out:
         write_jsonl(spool, out)
     with _document(archive, f"{experiment}/results.csv") as out:
-        write_csv(spool, spool.columns, out)
+        write_csv(spool, out)
 
 
 def _put_attempts(store: ReadableStore, archive: Archive, experiment: str, numbers: Iterable[int]) -> None:
@@ -356,17 +357,23 @@ class ArchiveSource:
     def stream(self, experiment: str) -> Iterator[Trial]:
         """Every trial there is, in the order of numbers, in constant memory."""
         record = self._record(experiment)
-        documents = self._parts(record)
-        if record.consolidated >= 0:
-            documents.insert(0, f"{experiment}/results.jsonl")
+        documents = self._documents(record)
         if len(documents) == 1 and record.consolidated >= 0:
             return self._lines(documents[0])
         return self._merged(documents)
 
+    def parts(self, experiment: str, start: int, stop: int) -> Iterator[Trial]:
+        """The trials in the parts that hold entries `start` to `stop` (exclusive) of the log, the last ones last."""
+        for first, last, key in self._spans(experiment):
+            if first < stop and last >= start:
+                yield from self._lines(key)
+
     def trials(self, experiment: str, numbers: Sequence[int]) -> list[Trial]:
         """The trials of those numbers that exist, in the order asked for."""
-        wanted = set(numbers)
-        found = {trial.number: trial for trial in self.stream(experiment) if trial.number in wanted}
+        wanted = frozenset(numbers)
+        found: dict[int, Trial] = {}
+        for key in self._documents(self._record(experiment)):
+            found.update((trial.number, trial) for trial in self._lines(key, wanted))
         return [found[number] for number in numbers if number in found]
 
     def page(self, experiment: str, state: TrialState | None = None, offset: int = 0, limit: int = 100) -> list[Trial]:
@@ -432,16 +439,27 @@ class ArchiveSource:
         except (ValueError, KeyError, TypeError) as error:
             raise ArchiveError(f"the archive {self.archive.url}: {key} is no experiment's record: {error}") from error
 
+    def _documents(self, record: Experiment) -> list[str]:
+        """What has trials of an experiment; of two records of one trial, the later one holds."""
+        final = [f"{record.id}/results.jsonl"] if record.consolidated >= 0 else []
+        return final + self._parts(record)
+
     def _parts(self, record: Experiment) -> list[str]:
         """The parts that hold entries of the log which the final files do not cover, in the log's order."""
-        keys = self.archive.keys(f"{record.id}/parts")
-        spans = sorted((int(part[1]), int(part[2]), key) for key in keys if (part := _PART_KEY.search(key)))
-        return [key for _, last, key in spans if last >= record.consolidated]
+        return [key for _, last, key in self._spans(record.id) if last >= record.consolidated]
 
-    def _lines(self, key: str) -> Iterator[Trial]:
+    def _spans(self, experiment: str) -> list[tuple[int, int, str]]:
+        """The first and the last entry of the log in each part, and its key."""
+        keys = self.archive.keys(f"{experiment}/parts")
+        return sorted((int(part[1]), int(part[2]), key) for key in keys if (part := _PART_KEY.search(key)))
+
+    def _lines(self, key: str, wanted: Container[int] | None = None) -> Iterator[Trial]:
+        """The trials in a document, or the wanted ones: the others are passed over without decoding them."""
         with self.archive.open(key) as file:
             for line_number, line in enumerate(file, start=1):
-                yield self._trial(line, key, line_number)
+                number = _NUMBER.match(line)
+                if wanted is None or number is None or int(number[1]) in wanted:
+                    yield self._trial(line, key, line_number)
 
     def _trial(self, line: bytes, key: str, line_number: int) -> Trial:
         try:

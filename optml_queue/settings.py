@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from optml_queue.broker import Broker, queue_name
 from optml_queue.errors import SettingsError, without_password
@@ -30,13 +29,13 @@ BROKER_SCHEMES = (*STORE_SCHEMES, "sqs")
 ARCHIVE_SCHEMES = ("", "file", "s3")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Where broker, store and archive are, and how patient workers are.
 
     All three URLs None is the embedded mode: the command line starts a server of its own. Durations are in seconds.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", validate_default=True)
 
     broker_url: str | None = None
     store_url: str | None = None

@@ -129,12 +129,12 @@ class Trial:
     @property
     def wait_s(self) -> float | None:
         """Seconds from entering the queue to the begin of the last attempt."""
-        return _between(self.queued_at, self.started_at)
+        return between(self.queued_at, self.started_at)
 
     @property
     def run_s(self) -> float | None:
         """Seconds the last attempt ran."""
-        return _between(self.started_at, self.finished_at)
+        return between(self.started_at, self.finished_at)
 
     def to_json(self) -> str:
         """One line of results.jsonl."""
@@ -162,7 +162,8 @@ class Trial:
         return cls(**{**record, "state": TrialState(record["state"]), "metrics": decode_metrics(record["metrics"])})
 
 
-def _between(start: float | None, end: float | None) -> float | None:
+def between(start: float | None, end: float | None) -> float | None:
+    """Seconds from one time to another, never below 0; None when one of them is not known."""
     return None if start is None or end is None else max(0.0, end - start)
 
 

@@ -16,6 +16,9 @@ from hypothesis import settings
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
 
+# Hundreds of processes are started here, as users start them: they compile the package once, not each anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Seconds; None: no budget. In order of precedence, for a test with several markers. They leave room for a machine that
 # is busy: all suites together take less than ten minutes on two cores that are not.
 BUDGETS_S: dict[str, float | None] = {

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from optml_queue.errors import InputError
-from optml_queue.export import Columns, Spool, cell, export, utc, write_csv
+from optml_queue.export import Columns, Spool, cell, export, utc
 from optml_queue.trial import Params, ParamValue, Trial, TrialState
 
 FULL = Trial(
@@ -84,9 +84,39 @@ def test_any_text_and_number_reads_back_from_csv(error: str, worker: str, value:
     assert float(row["nmse"]).hex() == value.hex()
 
 
+values = st.one_of(st.booleans(), st.integers(-9, 9), st.floats(), texts, st.lists(st.integers(0, 9), max_size=2))
+times = st.none() | st.floats(0, 2e9)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Trial,
+            number=st.integers(0, 9),
+            state=st.sampled_from(TrialState),
+            params=st.dictionaries(st.sampled_from("abc"), values),
+            seed=st.integers(0, 9),
+            metrics=st.dictionaries(st.sampled_from("xy"), st.floats()),
+            reason=texts,
+            queued_at=times,
+            started_at=times,
+            finished_at=times,
+            origin=st.just({"method": "tpe", "seen": 3}),
+        ),
+        max_size=3,
+    )
+)
+def test_every_cell_of_a_csv_is_the_value_of_its_column(trials: list[Trial]) -> None:
+    with Spool(iter(trials)) as spool:
+        columns = spool.columns
+    expected = [dict(zip(columns.header, columns.values(trial), strict=True)) for trial in trials]
+    stamped = [row | {name: utc(row[name]) for name in row if name.endswith("_at")} for row in expected]
+    assert table(*trials) == [{name: cell(value) for name, value in row.items()} for row in stamped]
+
+
 def test_lines_end_in_a_line_feed_alone_and_quoted_ones_stay() -> None:
     out = io.BytesIO()
-    write_csv([replace(BARE, error="a\r\nb\rc\nd")], Columns((), ()), out)
+    export([replace(BARE, error="a\r\nb\rc\nd")], "csv", out)
     body = out.getvalue()
     assert b'"a\r\nb\rc\nd"' in body
     assert b"\r\n" not in body.replace(b"a\r\nb", b"")

@@ -18,8 +18,8 @@ from optml_queue.api.page import add_page
 from optml_queue.api.page.failures import refuse
 from optml_queue.api.problems import RESPONSES, Problem, tell_problems
 from optml_queue.api.routes import ROUTERS
+from optml_queue.retention import RetainingStore
 from optml_queue.settings import Settings, read_settings
-from optml_queue.store import Store
 
 DESCRIPTION = """Experiments, trials and workers of an OptML Queue installation.
 
@@ -33,7 +33,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Connects to nothing yet. Raises SettingsError when no store is set.
     """
     configured = settings or read_settings()
-    installation = Installation(configured, Store.from_url(configured.store, retries=1))
+    installation = Installation(configured, RetainingStore.beside(configured.archive, configured.store, retries=1))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:

@@ -92,12 +92,12 @@ def steering(results: Path | None = None, *, workers: int | None = 0) -> Iterato
                 "--workers: OPTML_BROKER_URL is set, and that cluster has its own workers.\n"
                 "    Leave --workers out, or start some with optml worker --processes N."
             )
-        yield Connection(_open_store(configured.store), configured.archive)
+        yield Connection(_open_store(configured.store, configured.archive), configured.archive)
         return
     from optml_queue.embedded import join
 
     with join(results_folder(results), workers, archive_url=configured.archive_url or "") as session:
-        yield Connection(_open_store(session.url), session.archive_url, session)
+        yield Connection(_open_store(session.url, session.archive_url), session.archive_url, session)
 
 
 def check_cluster(results: Path | None) -> None:
@@ -114,13 +114,13 @@ def check_cluster(results: Path | None) -> None:
         open_archive(configured.archive_url).check()
 
 
-def _open_store(url: str) -> Store:
+def _open_store(url: str, archive_url: str) -> Store:
     from optml_queue.broker import check_broker
-    from optml_queue.store import Store
+    from optml_queue.retention import RetainingStore
 
     # Asked apart, so that a wrong address is told soon; the store's own calls outlast a server's restart.
     check_broker(url, what="the store")
-    return Store.from_url(url)
+    return RetainingStore.beside(archive_url, url)
 
 
 @contextmanager

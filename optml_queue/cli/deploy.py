@@ -50,3 +50,6 @@ def render(
         show(str(path))
     caps = ", ".join(f"{each.name} {each.most}" for each in loaded.classes)
     say(f"at most: {caps} workers. Next: kubectl apply -k {output} (docs/operations.md has the Secrets it needs)")
+
+
+DEPLOY_VERBS = (("render", render),)

@@ -11,19 +11,23 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import inspect
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from functools import cache, partial
+from importlib import import_module
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from optml_queue import __version__
-from optml_queue.cli import control, deploy, experiments, logs, run, serving, submit, tokens, workers
+from optml_queue.cli import submit
 from optml_queue.errors import OptmlError
 
 FAULT = 70
@@ -85,41 +89,94 @@ class Verb(TyperCommand):
 
 
 RUN, LOOK, STEER, SERVE = "Run an experiment", "Look at experiments", "Steer an experiment", "Workers and servers"
-VERBS: tuple[tuple[str, str, Callable[..., None]], ...] = (
-    ("submit", RUN, submit.submit),
-    ("run", RUN, run.run),
-    ("ls", LOOK, experiments.ls),
-    ("status", LOOK, experiments.status),
-    ("trials", LOOK, experiments.trials),
-    ("best", LOOK, experiments.best),
-    ("logs", LOOK, logs.logs),
-    ("export", LOOK, experiments.export),
-    ("plot", LOOK, experiments.plot),
-    ("pause", STEER, control.pause),
-    ("resume", STEER, control.resume),
-    ("stop", STEER, control.stop),
-    ("extend", STEER, control.extend),
-    ("cancel", STEER, control.cancel),
-    ("retry", STEER, control.retry),
-    ("rm", STEER, control.rm),
-    ("worker", SERVE, workers.worker),
-    ("controller", SERVE, workers.controller),
-    ("workers", SERVE, workers.workers),
-    ("up", SERVE, serving.up),
-    ("down", SERVE, workers.down),
-    ("api", SERVE, serving.api),
-    ("monitor", SERVE, serving.monitor),
+# Each with its panel in the help, and where it is found: module and function, imported when it is asked for.
+VERBS: tuple[tuple[str, str, str], ...] = (
+    ("submit", RUN, "submit:submit"),
+    ("run", RUN, "run:run"),
+    ("ls", LOOK, "experiments:ls"),
+    ("status", LOOK, "experiments:status"),
+    ("trials", LOOK, "experiments:trials"),
+    ("best", LOOK, "experiments:best"),
+    ("logs", LOOK, "logs:logs"),
+    ("export", LOOK, "experiments:export"),
+    ("plot", LOOK, "experiments:plot"),
+    ("pause", STEER, "control:pause"),
+    ("resume", STEER, "control:resume"),
+    ("stop", STEER, "control:stop"),
+    ("extend", STEER, "control:extend"),
+    ("cancel", STEER, "control:cancel"),
+    ("retry", STEER, "control:retry"),
+    ("rm", STEER, "control:rm"),
+    ("worker", SERVE, "workers:worker"),
+    ("controller", SERVE, "workers:controller"),
+    ("workers", SERVE, "workers:workers"),
+    ("up", SERVE, "serving:up"),
+    ("down", SERVE, "workers:down"),
+    ("api", SERVE, "serving:api"),
+    ("monitor", SERVE, "serving:monitor"),
+)
+# Verbs of several words: what help says of the first one, and where the table of the others is found.
+GROUPS: tuple[tuple[str, str, str, str], ...] = (
+    ("token", SERVE, "Who may use the API and the page.", "tokens:TOKEN_VERBS"),
+    ("deploy", SERVE, "Kubernetes manifests from a few answers.", "deploy:DEPLOY_VERBS"),
 )
 
 
-def _typer(group: type[TyperGroup] | None = None) -> typer.Typer:
+class Catalogue(Mapping[str, Any]):
+    """Commands by name. Each is made when it is looked up: who asks for one does not wait for the others' imports."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Any]]) -> None:
+        self._makers = {name: cache(make) for name, make in makers.items()}
+
+    def __getitem__(self, name: str) -> Any:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+class AllVerbs(Verbs):
+    """The verbs of VERBS and GROUPS."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        makers = {name: partial(_command, name, panel, place) for name, panel, place in VERBS}
+        makers |= {name: partial(_group, name, panel, told, place) for name, panel, told, place in GROUPS}
+        self.commands = cast("MutableMapping[str, Any]", Catalogue(makers))
+
+
+def _found(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(import_module(f"optml_queue.cli.{module}"), name)
+
+
+def _command(name: str, panel: str, place: str) -> Any:
+    verb = _found(place)
+    program = _typer()
+    program.command(name, rich_help_panel=panel, help=help_text(verb))(verb)
+    return typer.main.get_command(program)
+
+
+def _group(name: str, panel: str, told: str, place: str) -> Any:
+    program = _typer(TyperGroup, name=name)
+    program.callback(help=told, rich_help_panel=panel)(lambda: None)
+    for verb_name, verb in _found(place):
+        program.command(verb_name, help=help_text(verb))(verb)
+    return typer.main.get_command(program)
+
+
+def _typer(group: type[TyperGroup] | None = None, **options: Any) -> typer.Typer:
     return typer.Typer(
         cls=group,
-        add_completion=group is not None,
         no_args_is_help=True,
         rich_markup_mode="rich",
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
+        add_completion=group is AllVerbs,
+        **options,
     )
 
 
@@ -136,18 +193,7 @@ def _paragraph(text: str) -> str:
     return f"[bold]{title}[/bold]\n{examples}"
 
 
-app = _typer(Verbs)
-for _name, _panel, _verb in VERBS:
-    app.command(_name, rich_help_panel=_panel, help=help_text(_verb))(_verb)
-
-token_app = _typer(TyperGroup)
-for _name, _verb in tokens.TOKEN_VERBS:
-    token_app.command(_name, help=help_text(_verb))(_verb)
-app.add_typer(token_app, name="token", rich_help_panel=SERVE, help="Who may use the API and the page.")
-
-deploy_app = _typer(TyperGroup)
-deploy_app.command("render", help=help_text(deploy.render))(deploy.render)
-app.add_typer(deploy_app, name="deploy", rich_help_panel=SERVE, help="Kubernetes manifests from a few answers.")
+app = _typer(AllVerbs)
 
 submit_app = _typer()
 submit_app.command(cls=Verb, help=help_text(submit.submit))(submit.submit)
@@ -190,6 +236,10 @@ def submit_main() -> None:
 
 
 def _run(program: typer.Typer) -> None:
+    # What is imported stays to the end: looking for garbage in it, as Python does while the modules come and once more
+    # as it ends, finds none, and takes a quarter of the time of a command as short as `status`.
+    gc.set_threshold(20_000)
+    atexit.register(gc.freeze)
     try:
         program()
     except Exception as error:  # noqa: BLE001 - the last resort: nobody should have to read a traceback

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from optml_queue.budget import NO_BUDGET, Budget
 from optml_queue.early_stopping import METHODS, EarlyStopping
 from optml_queue.spec import spellings
-from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.spec.duration import duration_s
 from optml_queue.spec.section import Section
 

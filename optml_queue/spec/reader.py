@@ -16,7 +16,7 @@ from optml_queue.spec.data_section import MAX_SEED, read_data
 from optml_queue.spec.document import MAX_BYTES, DocumentError, Node, compose, decode, dump, shortened
 from optml_queue.spec.duration import duration_s
 from optml_queue.spec.ending_section import EndingSection
-from optml_queue.spec.method_section import check_method, read_method
+from optml_queue.spec.method_section import LEARNING, check_method, read_method
 from optml_queue.spec.metrics_section import put_first_metric, read_constraints, read_other_metrics
 from optml_queue.spec.override import override
 from optml_queue.spec.prior_section import read_reuse, read_start_from
@@ -24,7 +24,7 @@ from optml_queue.spec.program import Program
 from optml_queue.spec.search import Search, Stage
 from optml_queue.spec.section import Report, Section, alternatives, integer_problem, nearest
 from optml_queue.spec.space_section import SpaceSection
-from optml_queue.spec.spec import BATCHES, DEFAULT_CLASS, NO_BATCH, RETRYABLE_REASONS, RetryPolicy, Spec
+from optml_queue.spec.spec import BATCHES, DEFAULT_CLASS, NO_BATCH, RETAINED, RETRYABLE_REASONS, RetryPolicy, Spec
 
 MAX_TRIALS = 1_000_000_000
 MAX_NUMBERS = 10**15  # of trials; the plan has the same figure
@@ -35,7 +35,7 @@ _KEYS = (
     "name", "algorithm", "program", "requirements", "command", "files", "method", "seed", "metric", "parameters",
     "data", "exclude", "points", "seeds", "max_trials", "max_parallel", "max_failed", "timeout", "retry",
     "resources", "priority", "earlier", "metrics", "constraints", "early_stopping", "target", "budget", "batch",
-    "start_from", "reuse",
+    "start_from", "reuse", "retain",
 )  # fmt: skip
 _SEARCH_KEYS = ("method", "seed", "parameters", "exclude", "points", "seeds", "max_trials", "until")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -137,6 +137,7 @@ class _Reader:
         if batch != NO_BATCH and early_stopping is not None:
             advice = "leave one of them out: early stopping is for trials that take their time"
             root.problem("batch", "cannot be combined with early_stopping", advice)
+        retain = self._retain(search)
         timeout_s, retry, resource_class = self._timeout_s(), self._retry(), self._resource_class()
         start_from, reuse = read_start_from(root, search), read_reuse(root, self._code)
         if self._report.problems or search is None or self._code is None:
@@ -170,6 +171,7 @@ class _Reader:
             budget=budget,
             start_from=start_from,
             reuse=reuse,
+            retain=retain,
             text=text,
         )
 
@@ -316,6 +318,14 @@ class _Reader:
         if max_backoff_s < backoff_s:
             section.problem("max_backoff", f"must be at least backoff, {backoff_s:g} s, got {max_backoff_s:g} s")
         return RetryPolicy(max_attempts, on, backoff_s, max_backoff_s)
+
+    def _retain(self, search: Search | None) -> str:
+        retain = self._root.choice("retain", RETAINED, RETAINED[0])
+        learning = [stage.method for stage in search.course if stage.method in LEARNING] if search else []
+        if retain != RETAINED[0] and learning:
+            message = f"{retain} rules out a search that learns: {learning[0]} reads all results again and again"
+            self._root.problem("retain", message, "leave retain out, or use grid or random")
+        return retain
 
     def _retried(self, section: Section) -> frozenset[str]:
         reasons = set()

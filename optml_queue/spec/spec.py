@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from optml_queue.budget import NO_BUDGET, Budget
 from optml_queue.data import DataSpec
 from optml_queue.driver import DURATION, Driver, Goal, Metric
 from optml_queue.early_stopping import EarlyStopping
 from optml_queue.expression import Expression, parse_freely
 from optml_queue.space import Space
-from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.spec.code import Code, code_from_dict
 from optml_queue.spec.command import Command
 from optml_queue.spec.document import dump
@@ -24,6 +24,7 @@ from optml_queue.trial import Params, Reason, encode
 DEFAULT_CLASS = "default"
 NO_BATCH = "off"  # one message for each trial
 BATCHES = (NO_BATCH, "auto")  # auto: trials that were measured to be short share messages
+RETAINED = ("all", "summary")  # what the store keeps of finished trials
 RETRYABLE_REASONS = tuple(reason.value for reason in Reason if reason not in (Reason.RELEASED, Reason.CANCELLED))
 
 
@@ -90,6 +91,7 @@ class Spec:
     early_stopping: EarlyStopping | None = None
     target: float | None = None
     budget: Budget = NO_BUDGET
+    retain: str = RETAINED[0]
     stages: tuple[Stage, ...] = ()
     start_from: StartFrom | None = None
     reuse: Reuse | None = None
@@ -136,6 +138,7 @@ class Spec:
             **({"early_stopping": self.early_stopping.to_dict()} if self.early_stopping else {}),
             **({"target": self.target} if self.target is not None else {}),
             **({"budget": self.budget.to_dict()} if self.budget != NO_BUDGET else {}),
+            **({"retain": self.retain} if self.retain != RETAINED[0] else {}),
             **({"earlier": [search.to_dict() for search in self.earlier]} if self.earlier else {}),
         }
 
@@ -204,6 +207,7 @@ class Spec:
             early_stopping=EarlyStopping.from_dict(fields["early_stopping"]) if "early_stopping" in fields else None,
             target=fields.get("target"),
             budget=Budget.from_dict(fields.get("budget", {})),
+            retain=fields.get("retain", RETAINED[0]),
             earlier=tuple(Search.from_dict(each) for each in fields.get("earlier", ())),
             start_from=StartFrom.from_dict(fields["start_from"]) if "start_from" in fields else None,
             reuse=Reuse.from_dict(fields["reuse"]) if "reuse" in fields else None,

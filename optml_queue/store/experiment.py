@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from optml_queue.budget import NO_BUDGET, Budget
 from optml_queue.early_stopping import EarlyStopping
-from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.trial import TERMINAL_STATES, TrialState
 
 WINDOW_AT_START = 100  # a grid this small is in the queue whole at once; claim.lua has the same figure
@@ -58,6 +58,7 @@ class Submission:
     early_stopping: EarlyStopping | None = None
     target: float | None = None
     budget: Budget = NO_BUDGET
+    retain: str = "all"
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def fields(self) -> dict[str, str]:
@@ -87,6 +88,7 @@ class Submission:
             "budget_hours": _text(self.budget.worker_hours),
             "budget_wall_s": _text(self.budget.wall),
             "budget_cost": _text(self.budget.cost),
+            "retain": self.retain,
             "facts": json.dumps(dict(self.facts)),
         }
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import redis
 from redis.backoff import ExponentialWithJitterBackoff
@@ -39,6 +39,7 @@ from optml_queue.store.records import (
     ended_attempt,
     finished_record,
     finished_trial,
+    finished_trials,
     live_trial,
 )
 from optml_queue.store.scripts import source
@@ -48,6 +49,10 @@ logger = logging.getLogger(__name__)
 
 ROOT = "optml"
 BUCKET = 100  # trials in one hash of finished records; prelude.lua has the same figure
+FORGOTTEN_TOGETHER = 10_000  # trials whose bits lie in one key; prelude.lua has the same figure
+# What stays in the store of an experiment that gives up records: the last trials that ended, by which its end is
+# estimated; the best complete ones; the first ones of each state that never changes.
+RECENT_KEPT, BEST_KEPT, FIRST_KEPT = 100, 1_000, 100
 SLICE = 1_000  # records read in one round trip
 LINES_MAX = 10_000  # log lines kept of one trial
 TRACEBACK_MAX = 8_192  # characters kept of one attempt's traceback, its end
@@ -70,6 +75,7 @@ SCRIPTS = (
     "expire",
     "extend",
     "finish",
+    "forget",
     "interrupt",
     "mark",
     "order",
@@ -102,7 +108,7 @@ class Store:
     @classmethod
     def from_url(
         cls, url: str, *, retries: int = 3, timeout_s: float = 15.0, on_connect: Callable[[], None] | None = None
-    ) -> Store:
+    ) -> Self:
         """Connect to `url` (redis:// or rediss://). A call is repeated up to `retries` times, a second apart.
 
         An answer is waited for `timeout_s`: what was sent over a connection that a router forgot never gets one.
@@ -636,7 +642,7 @@ class Store:
         live = self._live(experiment, [number for number in numbers if number not in records])
         # A trial that ended between the two reads is in neither; it is looked up once more.
         records |= self._records(experiment, [n for n in numbers if n not in records and n not in live])
-        found = {number: finished_trial(number, record) for number, record in records.items()} | live
+        found = finished_trials(records) | live
         return [found[number] for number in numbers if number in found]
 
     def finished(self, experiment: str, start: int, stop: int) -> list[Trial]:
@@ -644,10 +650,9 @@ class Store:
 
         A trial that was reopened since is missing; it comes again when it ends.
         """
-        with self._reaching():
-            numbers = [int(n) for n in self.client.lrange(f"{_x(experiment)}:log", start, stop - 1)]
-        records = self._records(experiment, numbers)
-        return [finished_trial(number, records[number]) for number in numbers if number in records]
+        numbers = self.finishing(experiment, start, stop)
+        found = finished_trials(self._records(experiment, numbers))
+        return [found[number] for number in numbers if number in found]
 
     def finishing(self, experiment: str, start: int = 0, stop: int = 0) -> list[int]:
         """Entries of the log of finished trials: numbers in the order of finishing. One that ran again is there again.
@@ -784,8 +789,8 @@ class Store:
         # A trial that ended between the two reads is in neither; it is looked up once more.
         missed = [n for n in live if n // BUCKET in wanted and n not in records and n not in alive]
         records |= self._records(experiment, missed)
-        for number in sorted(records.keys() | alive.keys()):
-            yield finished_trial(number, records[number]) if number in records else alive[number]
+        found = {**alive, **finished_trials(records)}
+        yield from (found[number] for number in sorted(found))
 
     def _slice(self, experiment: str, offset: int, limit: int) -> Iterator[Trial]:
         """Like `stream`, but buckets before `offset` are counted, not read."""
@@ -823,6 +828,32 @@ class Store:
 
     def _mark(self, experiment: str, field: str, value: int, if_was: int) -> bool:
         return bool(self._run("mark", _x(experiment), field, value, if_was))
+
+    # What the archive alone has
+
+    def forget(self, experiment: str, most: int = 250) -> int:
+        """Give up records that lie in the archive's parts, if the experiment's spec says so (see forget.lua).
+
+        How many entries of the log were passed; 0 when there is no more to pass.
+        """
+        return int(self._run("forget", _x(experiment), most, RECENT_KEPT, BEST_KEPT, FIRST_KEPT))
+
+    def forgotten(self, experiment: str) -> int:
+        """How many entries of the log were passed in giving up records."""
+        with self._reaching():
+            return int(self.client.hget(_x(experiment), "forgotten") or 0)
+
+    def only_archived(self, experiment: str, numbers: Sequence[int]) -> list[int]:
+        """Those of the trials whose records were given up."""
+        x = _x(experiment)
+
+        def calls(pipe: Any) -> None:
+            for number in numbers:
+                chunk, place = divmod(number, FORGOTTEN_TOGETHER)
+                pipe.getbit(f"{x}:forgotten:{chunk}", place)
+
+        bits = self._pipeline(calls) if numbers else []
+        return [number for number, bit in zip(numbers, bits, strict=True) if bit]
 
     # What there is to do
 

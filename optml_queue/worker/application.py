@@ -12,6 +12,7 @@ from celery.app.amqp import AMQP
 from kombu.connection import Connection
 
 from optml_queue.broker import celery_config
+from optml_queue.retention import RetainingStore
 from optml_queue.settings import Settings, settings
 from optml_queue.store import Store
 from optml_queue.worker.ending import Ending
@@ -83,13 +84,13 @@ class Application(Celery):  # type: ignore[misc]  # celery has no types
         """This process's store, made at its first use: a connection must not be shared across a fork."""
         pid = os.getpid()
         if pid not in self._stores:
-            self._stores = {pid: Store.from_url(self.settings.store, timeout_s=self._store_timeout_s)}
+            self._stores = {pid: self._connect()}
         return self._stores[pid]
 
-    @property
-    def _store_timeout_s(self) -> float:
+    def _connect(self) -> Store:
         # A call that goes unanswered is made again over a new connection, while the lease still holds.
-        return max(SHORTEST_TIMEOUT_S, self.settings.lease_s / 2)
+        timeout_s = max(SHORTEST_TIMEOUT_S, self.settings.lease_s / 2)
+        return RetainingStore.beside(self.settings.archive, self.settings.store, timeout_s=timeout_s)
 
 
 @cache

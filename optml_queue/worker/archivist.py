@@ -93,6 +93,8 @@ class Archivist(threading.Thread):
         archive = open_archive(self._archive_url)
         due = found.is_over or time.monotonic() - self._watched[experiment] > PART_AGE_S
         write_parts(self._store, archive, experiment, force=due)
+        while self._store.forget(experiment):
+            pass  # a few hundred at a time, for the store has others to serve
         if due:
             self._watched[experiment] = time.monotonic()
         if not found.is_over:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optml_queue import experiments
+from optml_queue.budget import Budget
 from optml_queue.driver import Goal, Order
 from optml_queue.early_stopping import EarlyStopping, Judge
-from optml_queue.spec.budget import Budget
 from optml_queue.store import ExperimentState, NewTrial, Store, Submission
 from optml_queue.trial import TrialResult, TrialState, digest
 from tests.valkey_server import ValkeyServer, redis_binary, valkey_binary, valkey_server

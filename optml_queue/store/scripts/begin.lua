@@ -16,7 +16,7 @@ local function answer()
 end
 
 if not state then
-  if redis.call('HEXISTS', bucket_of(x, n), n) == 1 then
+  if is_finished(x, n) then
     return declined('already finished')
   end
   return { 'declined', 'unknown trial' } -- not noted: there may be no such experiment

@@ -15,6 +15,9 @@
 --   <x>:log             list    numbers in the order of finishing
 --   <x>:rank            zset    complete trials, best first
 --   <x>:in:<state>      zset    finished trials of every other state, by number
+--   <x>:forgotten:<k>   bits    of the finished trials from 10,000 k on: whose record the archive alone has (see forget.lua)
+--   <x>:heads           set     trials that stay because they stood at the head of a list
+--   <x>:reopened        set     trials that were run again after they had failed or been cancelled
 --   <x>:attempts:<n>    list    attempts that ended without a result
 --   <x>:checkpoints     hash    failed or cancelled trial -> key of its last checkpoint, from where a retry goes on
 --   <x>:rung:<b>:<step> zset    trials that came to a rung of bracket b (see report.lua); score: their value, smallest best
@@ -60,6 +63,17 @@ end
 
 local function bucket_of(x, n)
   return x .. ':done:' .. bucket_number(n)
+end
+
+local FORGOTTEN_TOGETHER = 10000
+local function forgotten_key(x, n)
+  return x .. ':forgotten:' .. int(math.floor(tonumber(n) / FORGOTTEN_TOGETHER))
+end
+
+-- Whether a trial that is not alive has ended: its record is here, or was given up for the one in the archive.
+local function is_finished(x, n)
+  return redis.call('HEXISTS', bucket_of(x, n), n) == 1
+    or redis.call('GETBIT', forgotten_key(x, n), tonumber(n) % FORGOTTEN_TOGETHER) == 1
 end
 
 local function count(x, state, change)
@@ -368,7 +382,7 @@ end
 -- Why a result is not taken for a trial with the live record t: 'duplicate' (it had ended) or 'refused' (another's); nil when it is.
 local function refusal_of(x, n, t, token)
   if not t[1] then
-    if redis.call('HEXISTS', bucket_of(x, n), n) == 1 then
+    if is_finished(x, n) then
       note(x, 'duplicate results')
       return 'duplicate'
     end

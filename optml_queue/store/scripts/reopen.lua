@@ -24,6 +24,7 @@ for i = 1, #ARGV, 8 do
       redis.call('HSET', x .. ':t:' .. n, 'c', checkpoint)
       redis.call('HDEL', x .. ':checkpoints', n)
     end
+    redis.call('SADD', x .. ':reopened', n)
     add_fresh(x, n)
     count(x, state, -1)
     count(x, 'queued', 1)
