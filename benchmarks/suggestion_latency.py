@@ -84,12 +84,13 @@ class Idleness:
             gaps += [spans[0][0] - began_at, *(begin - end for (_, end), (begin, _) in pairwise(spans))]
             passed_s += spans[-1][1] - began_at
         counted = sum(map(len, of_worker.values()))
-        return cls(sum(gaps) / passed_s, *(1000 * quantile for quantile in _quantiles(gaps)), counted)
+        p95_s = statistics.quantiles(gaps, n=20)[-1]
+        return cls(sum(gaps) / passed_s, 1000 * statistics.median(gaps), 1000 * p95_s, counted)
 
-
-def _quantiles(figures: Sequence[float]) -> tuple[float, float]:
-    """Median and 95th percentile."""
-    return statistics.median(figures), statistics.quantiles(figures, n=20)[-1]
+    def row(self, name: str, per_s: float) -> str:
+        """A table's row; `per_s` is how many trials of others ended per second."""
+        gaps = f"{self.median_ms:.1f} | {self.p95_ms:.1f}"
+        return f"| {name} | {self.trials} | {self.idle:.2%} | {gaps} | {per_s:.0f} |"
 
 
 def spec(method: str, history: int, trials: int, sleep_s: float, seed: int) -> Spec:
@@ -144,23 +145,22 @@ def through_the_queue(given: argparse.Namespace) -> None:
                 wanted = spec(method, given.history, trials, given.sleep_s, seed)
                 found, per_s = course(workers, wanted, given.history, given.company)
                 idle[method] = found.idle
-                figures = f"{found.trials} | {found.idle:.2%} | {found.median_ms:.1f} | {found.p95_ms:.1f} | {per_s:.0f}"
-                print(f"| {method}, seed {seed} | {figures} |", flush=True)
+                print(found.row(f"{method}, seed {seed}", per_s), flush=True)
             beyond.append(idle[given.method] - idle["random"])
         print(f"\nidle for sampling: {statistics.median(beyond):.2%} of the workers' time (median of {given.repeat})")
 
 
 def grown(learner: AdaptiveSearcher, task: Task, length: int, suggestions: int) -> tuple[float, list[float]]:
-    """Milliseconds of a suggestion from nothing but a history, and of those after it, eight trials running."""
+    """What a suggestion from nothing but a history costs, and those after it, with eight trials running: CPU ms."""
     draws = RandomSearch(task.space, 1, draws=length + 8)
     points = [draws.point(index) or {} for index in range(length + 8)]
     asks = [Ask(number, point, max(0, number - 8), "random") for number, point in enumerate(points)]
     tells = [Tell(n, n, TrialState.COMPLETE, hartmann6(points[n])) for n in range(length)]
     took_ms = []
     for _ in range(suggestions + 1):
-        began_at = time.perf_counter()
+        began_at = time.process_time()
         point = learner.suggest(History(tuple(asks), tuple(tells), len(tells)), [len(asks)])[0].params
-        took_ms.append(1000 * (time.perf_counter() - began_at))
+        took_ms.append(1000 * (time.process_time() - began_at))
         asks.append(Ask(len(asks), point, len(tells), task.method))
         ended = asks[len(tells)]
         tells.append(Tell(ended.number, len(tells), TrialState.COMPLETE, hartmann6(ended.params)))
@@ -169,7 +169,7 @@ def grown(learner: AdaptiveSearcher, task: Task, length: int, suggestions: int) 
 
 def costs(methods: Sequence[str], lengths: Sequence[int]) -> None:
     """Print a table of what suggestions cost in one process."""
-    print("| method | trials of history | a suggestion, median ms | the first, in a new process, ms |")
+    print("| method | trials of history | a suggestion, median CPU ms | the first, in a new process, CPU ms |")
     print("|---|---|---|---|", flush=True)
     for method in methods:
         for length in lengths:

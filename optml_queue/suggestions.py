@@ -13,10 +13,11 @@ from typing import Any
 from optml_queue.search import Plan, Segment
 from optml_queue.search.adaptive import AdaptiveSearcher, Task, searcher
 from optml_queue.search.adaptive import require as require_packages
-from optml_queue.search.history import History, Suggestion, history_of
+from optml_queue.search.chronicle import LASTING, Chronicle
+from optml_queue.search.history import History, Suggestion
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, NewTrial, Store
-from optml_queue.trial import REOPENABLE_STATES, TERMINAL_STATES, Trial, TrialState
+from optml_queue.trial import TrialState
 
 _KEPT = 32  # experiments
 
@@ -92,16 +93,18 @@ def _origin(method: str, history: History, suggestion: Suggestion) -> dict[str, 
 
 
 class Memory:
-    """What a process remembers of one experiment: trials that change no more, and searchers with their caches."""
+    """What a process remembers of one experiment: its history so far, and searchers with their caches."""
 
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
-        self._ended: dict[int, Trial] = {}
+        self._chronicle = Chronicle(spec.metric)
+        self._next = 0  # one past the last number that was read
+        self._open: set[int] = set()  # numbers below that, of trials that may still change
         self._searchers: dict[str, AdaptiveSearcher] = {}
 
     def is_of(self, experiment: Experiment) -> bool:
         """Whether it may be true of an experiment: a store may have lost its last second."""
-        return max(self._ended, default=-1) < experiment.next
+        return self._next <= experiment.next
 
     def searcher(self, method: str) -> AdaptiveSearcher:
         """The searcher of one of the methods."""
@@ -113,15 +116,15 @@ class Memory:
     def history(self, store: Store, experiment: Experiment, plan: Plan) -> History:
         """The history as the store has it. The log is read first: a trial that ends meanwhile counts as running."""
         log = store.finishing(experiment.id)
-        missing = [number for number in range(experiment.next) if number not in self._ended]
-        found = store.trials(experiment.id, missing) if missing else []
-        trials = [*self._ended.values(), *found]
-        first_of = dict(plan.firsts(trial.number for trial in trials))
-        self._ended |= {trial.number: trial for trial in found if trial.state in _LASTING}
-        return history_of(trials, log, self._spec.metric, first_of)
+        if not self._chronicle.continues_in(log):
+            self._chronicle, self._next, self._open = Chronicle(self._spec.metric), 0, set()
+        numbers = [*sorted(self._open), *range(self._next, experiment.next)]
+        found = store.trials(experiment.id, numbers) if numbers else []
+        self._open = set(numbers) - {trial.number for trial in found if trial.state in LASTING}
+        self._next = experiment.next
+        return self._chronicle.history(found, log, dict(plan.firsts(trial.number for trial in found)))
 
 
-_LASTING = TERMINAL_STATES - REOPENABLE_STATES
 _memories: OrderedDict[tuple[str, float, str], Memory] = OrderedDict()
 
 
