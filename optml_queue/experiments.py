@@ -29,6 +29,7 @@ from optml_queue.store import Experiment, ExperimentState, NewTrial, Publication
 from optml_queue.trial import Params, TrialState
 
 Publish = Callable[[Sequence[Publication]], None]
+Ask = Callable[[str], None]
 
 ORDERED = 10_000  # numbers of a plan that is reserved whole when its trials' costs are known: 5 MB in the store
 COSTED_ROWS = 10_000  # costs are compared with each other, all for as many rows: data are not read for it
@@ -162,12 +163,20 @@ def _refuse_full(experiment: Experiment, spec: Spec) -> None:
         raise InputError(f"{message}; raise it to add some")
 
 
-def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str, float] | None = None) -> int:
+def advance(
+    store: Store,
+    publish: Publish,
+    experiment: str,
+    prices: Mapping[str, float] | None = None,
+    *,
+    ask: Ask | None = None,
+) -> int:
     """Bring an experiment as far as it goes now; how many trials were published.
 
     Reserves points (compare-and-set on the next number), claims what is due within the window and publishes it.
     An experiment that is ending has its queued trials cancelled instead. `prices` are those of an hour of a worker by
-    resource class; where an experiment with a limit of cost finds none, it is paused.
+    resource class; where an experiment with a limit of cost finds none, it is paused. Points that a searcher has to
+    think of are suggested here, or by whoever `ask` asks to call `suggest`.
     """
     found = store.experiment(experiment)
     if found.budget != NO_BUDGET and found.state is ExperimentState.RUNNING and not found.ending:
@@ -183,7 +192,7 @@ def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str
     _recover(store, found, workers)
     published = 0
     while True:
-        moved = _reserve(store, found, workers)
+        moved = _reserve(store, found, workers, ask)
         if moved and is_ordered(found):
             found = store.experiment(experiment)
             continue  # all of them, before the first is claimed: the longest may be the last
@@ -196,6 +205,17 @@ def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str
         found = store.experiment(experiment)
 
 
+def suggest(store: Store, experiment: str) -> bool:
+    """Suggest a point for an experiment that lacks trials, and reserve them. Whether its plan moved on.
+
+    It may take as long as the experiment's sampler takes. Raises InputError when a package is missing.
+    """
+    found = store.experiment(experiment)
+    if found.ending or found.state is not ExperimentState.RUNNING:
+        return False
+    return _reserve(store, found, store.live_workers(found.resource_class))
+
+
 def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states: Iterable[TrialState] = ()) -> int:
     """Run again, with fresh failure counts, trials that failed or were cancelled: by number, or all of some states."""
     chosen = set(numbers)
@@ -204,8 +224,11 @@ def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states:
     return store.retry(experiment, sorted(chosen))
 
 
-def _reserve(store: Store, experiment: Experiment, workers: int) -> bool:
-    """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on."""
+def _reserve(store: Store, experiment: Experiment, workers: int, ask: Ask | None = None) -> bool:
+    """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on.
+
+    Those that have to be suggested are somebody else's business where there is somebody to `ask`.
+    """
     if experiment.exhausted:
         return False
     missing = BATCH if is_ordered(experiment) else _missing(experiment)
@@ -215,6 +238,9 @@ def _reserve(store: Store, experiment: Experiment, workers: int) -> bool:
     segment = plan.suggested(experiment.next)
     if segment is None:
         taken = _take(plan, experiment, missing)
+    elif ask is not None:
+        ask(experiment.id)
+        return False
     else:
         suggested = suggestions.take(store, experiment, segment, plan, missing, workers)
         if suggested is None:

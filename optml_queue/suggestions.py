@@ -7,7 +7,11 @@ module remembers of experiments only saves reading and computing again.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import time
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
 from typing import Any
 
 from optml_queue.search import Plan, Segment
@@ -20,6 +24,8 @@ from optml_queue.store import Experiment, NewTrial, Store
 from optml_queue.trial import TrialState
 
 _KEPT = 32  # experiments
+_IDLE = 0.01  # the part of the time that workers may wait for a sampler
+_RECENT = 10  # suggestions and trials that tell how long others will take
 
 
 # New trials, the number after them, and whether there will be no more.
@@ -27,15 +33,16 @@ Taken = tuple[list[NewTrial], int, bool]
 
 
 def take(store: Store, experiment: Experiment, segment: Segment, plan: Plan, room: int, workers: int) -> Taken | None:
-    """Suggest points for an experiment's next trials, as many as keep `workers` from waiting; None when enough wait.
+    """Suggest a point for an experiment's next trials; None when enough wait to keep `workers` busy.
 
     `segment` is that of the experiment's next number; `room` is how many trials may be reserved at most. Two processes
     may do it at once: the store takes the trials of one. Raises InputError when a package is missing.
     """
-    room = min(room, ahead(workers) - experiment.counts[TrialState.QUEUED])
-    if room <= 0:
+    memory = _memory(experiment)
+    if min(room, ahead(workers, workers * memory.share) - experiment.counts[TrialState.QUEUED]) <= 0:
         return None
-    trials, next_, is_spent = _next_trials(store, _memory(experiment), experiment, plan, segment, room)
+    with memory.timed():
+        trials, next_, is_spent = _next_trials(store, memory, experiment, plan, segment)
     left = None if experiment.max_trials is None else experiment.max_trials - experiment.created
     if left is not None and len(trials) >= left:
         trials, is_spent = trials[:left], True
@@ -43,14 +50,17 @@ def take(store: Store, experiment: Experiment, segment: Segment, plan: Plan, roo
     return trials, next_, is_spent
 
 
-def ahead(workers: int) -> int:
-    """How many trials wait for so many workers.
+def ahead(workers: int, load: float = 0.0) -> int:
+    """How many trials wait for so many workers, when a sampler is busy for them a part `load` of the time.
 
     With none, every worker would wait for the sampler after each trial. With one for each, nobody ever would, but a
-    point would be chosen before twice as many results are known, which costs quality (docs/search.md has figures). A
-    worker that ends a trial asks for the next suggestion at once, so a few are enough but for many that end together.
+    point would be chosen before twice as many results are known, which costs quality (docs/search.md has figures).
+    As many wait as keep workers from idling more than a hundredth of the time, were the sampler a queue in which wishes
+    come by chance (M/M/1 with a base stock): then load^(ahead + 1) / (1 - load) workers are idle on average.
     """
-    return 1 + workers // 16
+    most = 1 + workers // 8
+    enough = (each for each in range(1, most) if load < 1 and load ** (each + 1) / (1 - load) <= _IDLE * workers)
+    return next(enough, most)
 
 
 def require(spec: Spec) -> None:
@@ -59,10 +69,8 @@ def require(spec: Spec) -> None:
         require_packages(stage.method)
 
 
-def _next_trials(
-    store: Store, memory: Memory, experiment: Experiment, plan: Plan, segment: Segment, room: int
-) -> Taken:
-    """Trials from the next number on, the number after them, and whether there is no more to suggest."""
+def _next_trials(store: Store, memory: Memory, experiment: Experiment, plan: Plan, segment: Segment) -> Taken:
+    """The trials of the next point, the number after them, and whether there is no more to suggest."""
     seeds = segment.seeds
     begun = (experiment.next - segment.first) % len(seeds)
     if begun:  # max_trials had ended the search between two seeds of a point
@@ -74,17 +82,15 @@ def _next_trials(
             for i in range(begun, len(seeds))
         ]
         return rest, number + len(seeds), False
-    points = -(-room // len(seeds))
-    numbers = range(experiment.next, min(experiment.next + points * len(seeds), segment.end), len(seeds))
     history = memory.history(store, experiment, plan)
-    suggested = memory.searcher(segment.method).suggest(history, numbers)
+    # One at a time: it is on its way before the next is thought of, which then may know more.
+    suggested = memory.searcher(segment.method).suggest(history, [experiment.next])
     trials = [
-        NewTrial(number + i, suggestion.params, seed, origin=_origin(segment.method, history, suggestion))
-        for number, suggestion in zip(numbers, suggested, strict=False)
+        NewTrial(experiment.next + i, suggestion.params, seed, origin=_origin(segment.method, history, suggestion))
+        for suggestion in suggested
         for i, seed in enumerate(seeds)
     ]
-    next_ = trials[-1].number + 1 if trials else experiment.next
-    return trials, next_, len(suggested) < len(numbers)
+    return trials, experiment.next + len(trials), not suggested
 
 
 def _origin(method: str, history: History, suggestion: Suggestion) -> dict[str, Any]:
@@ -101,6 +107,20 @@ class Memory:
         self._next = 0  # one past the last number that was read
         self._open: set[int] = set()  # numbers below that, of trials that may still change
         self._searchers: dict[str, AdaptiveSearcher] = {}
+        self._thought_s: deque[float] = deque(maxlen=_RECENT)  # what the last suggestions took
+        self._ran_s: deque[float] = deque(maxlen=_RECENT)  # how long the last trials ran
+
+    @property
+    def share(self) -> float:
+        """What a suggestion takes as a share of what a trial takes; 0 while nothing is known."""
+        return median(self._thought_s) / max(median(self._ran_s), 1e-3) if self._thought_s and self._ran_s else 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Measure a suggestion."""
+        began_at = time.monotonic()
+        yield
+        self._thought_s.append(time.monotonic() - began_at)
 
     def is_of(self, experiment: Experiment) -> bool:
         """Whether it may be true of an experiment: a store may have lost its last second."""
@@ -122,6 +142,7 @@ class Memory:
         found = store.trials(experiment.id, numbers) if numbers else []
         self._open = set(numbers) - {trial.number for trial in found if trial.state in LASTING}
         self._next = experiment.next
+        self._ran_s += [trial.run_s for trial in found if trial.run_s is not None and trial.state in LASTING]
         return self._chronicle.history(found, log, dict(plan.firsts(trial.number for trial in found)))
 
 
