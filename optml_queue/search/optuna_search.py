@@ -12,7 +12,7 @@ the replay asks the sampler again, in the recorded order of asks and tells.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -26,11 +26,14 @@ from optuna.trial import TrialState as OptunaState
 from optml_queue.driver import Goal
 from optml_queue.search.adaptive import Task, derived_seed, untried
 from optml_queue.search.history import Ask, History, Suggestion, Tell
+from optml_queue.search.thinning import thinned
 from optml_queue.space import Axis, Choices, Interval, Space
 from optml_queue.trial import Params, ParamValue, TrialState, encode
 
 # How often a sampler is asked again when it suggests an excluded point, or one that was tried.
 MAX_DRAWS = 10
+# What a Gaussian process is told of: its cost per suggestion grows with the square of it at least.
+GP_RESULTS = 250
 _WITH_STATE = frozenset({"cma-es", "nsga2"})
 
 
@@ -44,9 +47,12 @@ class OptunaSearch:
     def suggest(self, history: History, numbers: Sequence[int]) -> list[Suggestion]:
         """A point for each of the numbers; fewer when every point of the space was tried."""
         with _quiet():
-            if not self._replay.bring_to(history):
+            known = thinned(history, self._task.goal, GP_RESULTS) if self._task.method == "gp" else history
+            if not self._replay.bring_to(known):
                 self._replay = _Replay(self._task)
-                self._replay.bring_to(history)
+                self._replay.bring_to(known)
+            if known is not history:
+                self._replay.avoid(history.asks)
             suggested: list[Suggestion] = []
             for number in numbers:
                 params = self._replay.suggest(number, history.seen)
@@ -119,6 +125,10 @@ class _Replay:
             place = self._add(point)
         self._note(Ask(number, point, seen, self._task.method), place)
         return point
+
+    def avoid(self, asks: Iterable[Ask]) -> None:
+        """Suggest none of these points, whether the study has them or not."""
+        self._points |= {encode(ask.params) for ask in asks}
 
     def _note(self, ask: Ask, place: int) -> None:
         self._asks.append(ask)
