@@ -196,7 +196,7 @@ class Row:
         return f"| {self.problem} | {self.method} | {len(mine.regrets)} | {regrets} | {times} |"
 
 
-HEAD = """| problem | method | seeds | regret (median) | Optuna | difference, 95 % | s | Optuna | results unknown | Optuna |
+HEAD = """| problem | method | seeds | median regret | Optuna | difference, 95 % | s | Optuna | unknown results | its |
 |---|---|---|---|---|---|---|---|---|---|"""
 
 
