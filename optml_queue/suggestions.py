@@ -25,6 +25,7 @@ from optml_queue.trial import TrialState
 
 _KEPT = 32  # experiments
 _IDLE = 0.01  # the part of the time that workers may wait for a sampler
+_WAY_S = 0.005  # from a trial's end to the sampler, and from there to the worker
 _RECENT = 10  # suggestions and trials that tell how long others will take
 
 
@@ -39,7 +40,7 @@ def take(store: Store, experiment: Experiment, segment: Segment, plan: Plan, roo
     may do it at once: the store takes the trials of one. Raises InputError when a package is missing.
     """
     memory = _memory(experiment)
-    if min(room, ahead(workers, workers * memory.share) - experiment.counts[TrialState.QUEUED]) <= 0:
+    if min(room, _wanted(store, experiment, workers, memory)) <= 0:
         return None
     with memory.timed():
         trials, next_, is_spent = _next_trials(store, memory, experiment, plan, segment)
@@ -50,16 +51,26 @@ def take(store: Store, experiment: Experiment, segment: Segment, plan: Plan, roo
     return trials, next_, is_spent
 
 
-def ahead(workers: int, load: float = 0.0) -> int:
-    """How many trials wait for so many workers, when a sampler is busy for them a part `load` of the time.
+def _wanted(store: Store, experiment: Experiment, workers: int, memory: Memory) -> int:
+    """How many trials more are to wait."""
+    counts, most = experiment.counts, max(1, min(workers, experiment.max_parallel or workers))
+    kept = ahead(most, most * memory.share)
+    # Of workers that others share, nobody can tell how many are free for this experiment: one trial offers itself.
+    free = 1 if store.is_shared(experiment) else most - counts[TrialState.RUNNING]
+    return max(kept, free) - counts[TrialState.QUEUED]
 
-    With none, every worker would wait for the sampler after each trial. With one for each, nobody ever would, but a
-    point would be chosen before twice as many results are known, which costs quality (docs/search.md has figures).
-    As many wait as keep workers from idling more than a hundredth of the time, were the sampler a queue in which wishes
-    come by chance (M/M/1 with a base stock): then load^(ahead + 1) / (1 - load) workers are idle on average.
+
+def ahead(workers: int, load: float = 0.0) -> int:
+    """How many trials wait though no worker is free, when a sampler is busy for so many a part `load` of the time.
+
+    With none, a worker waits for the sampler after each trial; that is best where trials are long, for a point that is
+    chosen ahead is chosen before more results are known, which costs quality (docs/search.md has figures). As many wait
+    as keep workers from idling more than a hundredth of the time, were the sampler a queue in which wishes come by
+    chance (M/M/1 with a base stock): then load^(ahead + 1) / (1 - load) workers are idle on average. But never more
+    than one for each eight workers.
     """
-    most = 1 + workers // 8
-    enough = (each for each in range(1, most) if load < 1 and load ** (each + 1) / (1 - load) <= _IDLE * workers)
+    most = max(1, workers // 8)
+    enough = (each for each in range(most) if load < 1 and load ** (each + 1) / (1 - load) <= _IDLE * workers)
     return next(enough, most)
 
 
@@ -112,8 +123,10 @@ class Memory:
 
     @property
     def share(self) -> float:
-        """What a suggestion takes as a share of what a trial takes; 0 while nothing is known."""
-        return median(self._thought_s) / max(median(self._ran_s), 1e-3) if self._thought_s and self._ran_s else 0.0
+        """What a suggestion takes, with its way to a worker, as a share of what a trial takes; 0 while unknown."""
+        if not self._thought_s or not self._ran_s:
+            return 0.0
+        return (median(self._thought_s) + _WAY_S) / max(median(self._ran_s), 1e-3)
 
     @contextmanager
     def timed(self) -> Iterator[None]:

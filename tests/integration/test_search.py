@@ -107,7 +107,7 @@ def test_one_worker_tries_what_a_fresh_sampler_suggests(method: str, store: Stor
 def test_what_is_suggested_knows_all_but_what_waits_or_runs(store: Store, archive: Archive) -> None:
     experiment = experiments.submit(store, archive, spec())
     trials = course(store, experiment, 40)
-    assert all(trial.number - trial.origin["seen"] <= suggestions.ahead(0) for trial in trials)
+    assert all(trial.number == trial.origin["seen"] for trial in trials)
 
 
 def test_more_trials_of_the_same_search(store: Store, archive: Archive) -> None:
