@@ -1,12 +1,14 @@
-"""A history that grows is the history that all trials and the whole log make."""
+"""A history that grows is the history that all trials and the whole log make; how much is suggested ahead of it."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optml_queue import suggestions
 from optml_queue.driver import Goal
 from optml_queue.search.chronicle import LASTING, Chronicle
 from optml_queue.search.history import Ask, History, Tell, history_of
@@ -105,3 +107,11 @@ def test_a_thinned_history_has_the_best_and_some_of_every_time() -> None:
 def test_a_short_history_stays_as_it_is() -> None:
     history = told([1.0] * 20)
     assert thinned(history, Goal.MINIMIZE, 20) is history
+
+
+@pytest.mark.parametrize(
+    ("workers", "load", "wait"),
+    [(8, 0.0, 0), (8, 0.05, 0), (8, 0.17, 1), (8, 5.0, 1), (64, 0.3, 0), (64, 0.7, 4), (64, 1.0, 8), (1, 0.5, 1)],
+)
+def test_no_more_is_suggested_ahead_than_a_busy_sampler_needs(workers: int, load: float, wait: int) -> None:
+    assert suggestions.ahead(workers, load) == wait

@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from optml_queue import experiments, suggestions
+from optml_queue import experiments
 from optml_queue.archive import Archive
 from optml_queue.results import write_parts
 from optml_queue.search.adaptive import Task, derived_seed, searcher
@@ -158,6 +158,8 @@ def test_every_process_killed_in_the_middle(tmp_path: Path) -> None:
             experiment = workers.submit_spec(wanted)
             workers.until(lambda: workers.store.experiment(experiment).finished >= 15, "15 trials")
             workers.kill(everything=True)
+            server.kill()
+            server.start()
             before = {trial.number: trial.params for trial in workers.trials(experiment)}
             assert 15 <= len(before) < 40
             workers.start()
