@@ -1,12 +1,16 @@
 """How good are the points that each method finds: regret after a budget of trials, against Optuna alone.
 
     python benchmarks/search_quality.py [--quick] [--trials 100] [--seeds 20] [--workers 1 8] [--ahead N] [--out FILE]
+    python benchmarks/search_quality.py --queue [--methods tpe cma-es] [--sleep-s 0.25] [--output benchmarks/results]
 
 Every search is run through this package's own searchers in one process: asked for a point, told its value. With
 `--workers N`, N trials run all the time and end in the order in which they began. `optuna-tpe` and `optuna-cma-es`
 are Optuna's samplers used in the ordinary way: one sampler for the whole study, N asked ahead.
-Nothing goes through a queue here. What the queue adds is that some points are suggested before a worker needs them:
-`--ahead N` lets this package's searchers, not Optuna, have N points more under way (1 with 8 workers).
+Without `--queue` nothing goes through a queue. What the queue adds is that some points are suggested before a worker
+needs them: `--ahead N` lets this package's searchers, not Optuna, have N points more under way (1 with 8 workers).
+
+`--queue` has eight real workers run trials that sleep, against Optuna's own distributed mode with eight processes (see
+queued_search.py), and writes table, figures and a plot to `--output`.
 
 Printed are medians over seeds of the regret (best value found minus the function's minimum), and 95 % bootstrap
 intervals of the median difference to Optuna's TPE over the same seeds (paired: negative is better than Optuna).
@@ -16,110 +20,32 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
+import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.util import find_spec
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 
-from optml_queue.driver import Goal
-from optml_queue.expression import parse
-from optml_queue.search import GridSearch, RandomSearch
-from optml_queue.search.adaptive import Task, searcher
-from optml_queue.search.history import Ask, History, Tell
-from optml_queue.search.optuna_search import sampler, suggested
-from optml_queue.space import Choices, Interval, Linear, Space
-from optml_queue.trial import Params, TrialState
+ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT) not in sys.path:  # run as a file, as the text above says
+    sys.path.insert(0, str(ROOT))
+
+from benchmarks.search_problems import PROBLEMS, Problem  # noqa: E402
+from optml_queue.driver import Goal  # noqa: E402
+from optml_queue.search import GridSearch, RandomSearch  # noqa: E402
+from optml_queue.search.adaptive import Task, searcher  # noqa: E402
+from optml_queue.search.history import Ask, History, Tell  # noqa: E402
+from optml_queue.search.optuna_search import sampler, suggested  # noqa: E402
+from optml_queue.space import Choices, Interval, Linear, Space  # noqa: E402
+from optml_queue.trial import TrialState  # noqa: E402
 
 BASELINE = "optuna-tpe"
 RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A function to be minimised, whose minimum is known."""
-
-    name: str
-    space: Space
-    cost: Callable[[Params], float]
-    minimum: float
-
-
-def _number(point: Params, name: str) -> float:
-    return float(point[name])  # type: ignore[arg-type]  # the parameters of these functions are numbers
-
-
-def branin(point: Params) -> float:
-    """Branin's function; minimum 0.397887 (L. C. W. Dixon and G. P. Szegő, 1978)."""
-    x, y = (_number(point, name) for name in ("x", "y"))
-    b, c, t = 5.1 / (4 * math.pi**2), 5 / math.pi, 1 / (8 * math.pi)
-    return (y - b * x**2 + c * x - 6) ** 2 + 10 * (1 - t) * math.cos(x) + 10
-
-
-_ALPHA = np.array([1.0, 1.2, 3.0, 3.2])
-_A = np.array(
-    [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
-)
-_P = 1e-4 * np.array(
-    [
-        [1312, 1696, 5569, 124, 8283, 5886],
-        [2329, 4135, 8307, 3736, 1004, 9991],
-        [2348, 1451, 3522, 2883, 3047, 6650],
-        [4047, 8828, 8732, 5743, 1091, 381],
-    ]
-)
-
-
-def hartmann6(point: Params) -> float:
-    """Hartmann's function of six parameters; minimum −3.322368 (Dixon and Szegő, 1978)."""
-    x = np.array([point[f"x{i}"] for i in range(6)], dtype=float)
-    return float(-(_ALPHA @ np.exp(-np.sum(_A * (x - _P) ** 2, axis=1))))
-
-
-def rosenbrock4(point: Params) -> float:
-    """Rosenbrock's function of four; the last is the logarithm of a rate, which is right at 0.1."""
-    x = [_number(point, f"x{i}") for i in range(3)]
-    x.append(math.log10(_number(point, "rate")) + 2.0)
-    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in pairwise(x))
-
-
-def conditional(point: Params) -> float:
-    """Two ways: a parabola with a floor of 1, and one of three parameters, harder to find, with a floor of 0."""
-    if point["kind"] == "plain":
-        return 1.0 + (_number(point, "x") - 0.3) ** 2
-    away = (_number(point, "x") - 0.7) ** 2 + 4 * (_number(point, "y") - 0.2) ** 2
-    return away + 0.2 * abs(_number(point, "depth") - 4)
-
-
-_NAMES = dict.fromkeys(("kind", "x", "y", "depth"))
-_DEEP = parse("kind == 'deep'", _NAMES)
-_UNIT = tuple(Interval(f"x{i}", 0.0, 1.0) for i in range(6))
-_FOUR = (*(Interval(f"x{i}", -2.0, 2.0) for i in range(3)), Interval("rate", 1e-4, 1.0, log_scale=True))
-PROBLEMS = (
-    Problem("branin", Space((Interval("x", -5.0, 10.0), Interval("y", 0.0, 15.0))), branin, 0.39788735772973816),
-    Problem("hartmann6", Space(_UNIT), hartmann6, -3.32236801141551),
-    Problem("rosenbrock4", Space(_FOUR), rosenbrock4, 0.0),
-    Problem(
-        "conditional",
-        Space(
-            (
-                Choices("kind", ("plain", "deep")),
-                Interval("x", 0.0, 1.0),
-                Interval("y", 0.0, 1.0, when=_DEEP),
-                Interval("depth", 1, 8, when=_DEEP),
-            )
-        ),
-        conditional,
-        0.0,
-    ),
-)
 
 
 def grid_regret(problem: Problem, trials: int, seed: int) -> float:
@@ -234,6 +160,17 @@ def show(row: dict[str, Any]) -> None:
     print(f"  {row['suggestion_ms']:.1f} ms/trial", flush=True)
 
 
+def through_the_queue(given: argparse.Namespace, trials: int, seeds: int) -> None:
+    """Eight real workers, or as many as the last of `--workers` says, against as many processes of Optuna's."""
+    from benchmarks import queued_search
+
+    setting = queued_search.Setting(trials, given.workers[-1], given.sleep_s)
+    problems = [problem for problem in PROBLEMS if problem.name in given.problems]
+    rows = queued_search.compared(problems, given.methods, seeds, setting, interval)
+    if given.output:
+        queued_search.store(rows, setting, given.output)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="30 trials, 3 seeds, two problems")
@@ -243,10 +180,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--ahead", type=int, default=0, help="points that our searchers suggest ahead of need")
     parser.add_argument("--problems", nargs="+", default=[problem.name for problem in PROBLEMS])
     parser.add_argument("--out", type=Path, help="a file for the rows as JSON")
+    parser.add_argument("--queue", action="store_true", help="through the real queue, against Optuna distributed")
+    parser.add_argument("--methods", nargs="+", default=["tpe", "cma-es"], help="of --queue")
+    parser.add_argument("--sleep-s", type=float, default=0.25, help="of a trial, with --queue")
+    parser.add_argument("--output", type=Path, help="a folder for table, figures and plot of --queue")
     given = parser.parse_args(arguments)
     trials, seeds = (30, 3) if given.quick else (given.trials, given.seeds)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.simplefilter("ignore", category=UserWarning)
+    for category in (UserWarning, optuna.exceptions.ExperimentalWarning):
+        warnings.simplefilter("ignore", category)
+    if given.queue:
+        through_the_queue(given, trials, seeds)
+        return
     rows = []
     for problem in PROBLEMS:
         if problem.name not in given.problems or (given.quick and problem.name not in ("branin", "conditional")):

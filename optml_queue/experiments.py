@@ -34,6 +34,7 @@ from optml_queue.store import Experiment, ExperimentState, NewTrial, Publication
 from optml_queue.trial import Params, TrialState
 
 Publish = Callable[[Sequence[Publication]], None]
+Ask = Callable[[str], None]
 
 ORDERED = 10_000  # numbers of a plan that is reserved whole when its trials' costs are known: 5 MB in the store
 COSTED_ROWS = 10_000  # costs are compared with each other, all for as many rows: data are not read for it
@@ -204,13 +205,15 @@ def advance(
     prices: Mapping[str, float] | None = None,
     *,
     archive: Archive | None = None,
+    ask: Ask | None = None,
 ) -> int:
     """Bring an experiment as far as it goes now; how many trials were published.
 
     Reserves points (compare-and-set on the next number), claims what is due within the window and publishes it.
     An experiment that is ending has its queued trials cancelled instead. `prices` are those of an hour of a worker by
     resource class; where an experiment with a limit of cost finds none, it is paused. `archive` is needed by those that
-    take something over from earlier experiments.
+    take something over from earlier experiments. Points that a searcher has to think of are suggested here, or by
+    whoever `ask` asks to call `suggest`.
     """
     found = store.experiment(experiment)
     if found.budget != NO_BUDGET and found.state is ExperimentState.RUNNING and not found.ending:
@@ -227,7 +230,7 @@ def advance(
     published = 0
     turn_ends_at = time.monotonic() + TURN_S
     while time.monotonic() < turn_ends_at:
-        moved = _reserve(store, found, workers, archive)
+        moved = _reserve(store, found, workers, archive, ask)
         if moved and is_ordered(found):
             found = store.experiment(experiment)
             continue  # all of them, before the first is claimed: the longest may be the last
@@ -244,6 +247,18 @@ def advance(
     return published
 
 
+def suggest(store: Store, experiment: str, archive: Archive | None = None) -> bool:
+    """Suggest a point for an experiment that lacks trials, and reserve them. Whether its plan moved on.
+
+    It may take as long as the experiment's sampler takes. `archive` has what the searcher starts from, if anything.
+    Raises InputError when a package is missing.
+    """
+    found = store.experiment(experiment)
+    if found.ending or found.state is not ExperimentState.RUNNING:
+        return False
+    return _reserve(store, found, store.live_workers(found.resource_class), archive)
+
+
 def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states: Iterable[TrialState] = ()) -> int:
     """Run again, with fresh failure counts, trials that failed or were cancelled: by number, or all of some states."""
     chosen = set(numbers)
@@ -252,8 +267,13 @@ def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states:
     return store.retry(experiment, sorted(chosen))
 
 
-def _reserve(store: Store, experiment: Experiment, workers: int, archive: Archive | None) -> bool:
-    """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on."""
+def _reserve(
+    store: Store, experiment: Experiment, workers: int, archive: Archive | None, ask: Ask | None = None
+) -> bool:
+    """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on.
+
+    Those that have to be suggested are somebody else's business where there is somebody to `ask`.
+    """
     if experiment.exhausted:
         return False
     missing = BATCH if is_ordered(experiment) else _missing(experiment)
@@ -264,6 +284,9 @@ def _reserve(store: Store, experiment: Experiment, workers: int, archive: Archiv
     if segment is None:
         # Trials that need not run take no room in the window.
         taken = _take(plan, experiment, REUSED if taken_over and taken_over.digest else missing)
+    elif ask is not None:
+        ask(experiment.id)
+        return False
     else:
         suggested = suggestions.take(store, experiment, segment, plan, missing, workers, archive)
         if suggested is None:

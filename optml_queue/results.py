@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import asdict, fields, replace
 from difflib import get_close_matches
+from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -40,6 +41,8 @@ from optml_queue.store.records import WorkerInfo
 from optml_queue.trial import TERMINAL_STATES, Attempt, Trial, TrialState, encode
 
 PART_LENGTH = 1_000  # entries of the log in one part
+TELLING = 20  # complete trials before the archive says which parameter matters: Optuna takes half a second to import
+TELLING_MAX = 5_000  # finished trials up to which it does: about two seconds
 _PART_KEY = re.compile(r"/parts/(\d+)-(\d+)-[0-9a-f]+\.jsonl")
 _NUMBER = re.compile(rb'\{"number":(\d+),')  # how a line begins; see Trial.to_json
 _LOG_BATCH = 256
@@ -128,8 +131,8 @@ def consolidate(store: ReadableStore, archive: Archive, experiment: str) -> None
         _put_plots(archive, record, spec, spool)
     _put_attempts(store, archive, experiment, suspects)
     _put_logs(store, archive, experiment)
-    fronts = _front(spec, store.stream(experiment))
-    _put_json(archive, f"{experiment}/summary.json", _summary(record, tally) | fronts)
+    more = _front(spec, store.stream(experiment)) | _importance(record, spec, store.stream(experiment))
+    _put_json(archive, f"{experiment}/summary.json", _summary(record, tally) | more)
     _put_provenance(archive, record)
     _put_record(archive, replace(record, consolidated=record.finished))
     store.set_consolidated(experiment, record.finished, if_was=record.consolidated)
@@ -227,6 +230,23 @@ def _front(spec: Spec, trials: Iterable[Trial]) -> dict[str, Any]:
         return {}
     names = [metric.name for metric in spec.metrics]
     return {"metrics": names, "front": [trial.number for trial in front(trials, spec.metrics)]}
+
+
+def _importance(record: Experiment, spec: Spec, trials: Iterable[Trial]) -> dict[str, Any]:
+    """How much each parameter matters, where Optuna is installed, several vary, and trials are neither few nor many."""
+    varied = [axis for axis in spec.space.axes if axis.size != 1]
+    is_worth_it = record.counts[TrialState.COMPLETE] >= TELLING and record.finished <= TELLING_MAX
+    if len(varied) < 2 or not is_worth_it or find_spec("optuna") is None:
+        return {}
+    from optml_queue.study import importance
+
+    try:
+        found = importance(trials, spec)
+    except Exception:
+        # As with the figure: what Optuna cannot tell must not keep results from the archive.
+        logger.exception("no importance for %s", record.id)
+        return {}
+    return {"importance": dict(found)} if found else {}
 
 
 def _provenance_key(experiment: str) -> str:

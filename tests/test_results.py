@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from optml_queue import plots, provenance
+from optml_queue import plots, provenance, results
 from optml_queue.archive.directory import DirectoryArchive
 from optml_queue.errors import ArchiveError, NotFoundError
-from optml_queue.results import PART_LENGTH, ArchiveSource, consolidate, write_opening, write_parts
+from optml_queue.results import PART_LENGTH, TELLING, ArchiveSource, consolidate, write_opening, write_parts
 from optml_queue.spec import Spec, parse_spec
 from optml_queue.store.experiment import Experiment, ExperimentState
 from optml_queue.trial import Attempt, Trial, TrialState
@@ -267,6 +267,41 @@ def test_the_final_files(archive: DirectoryArchive, spec: Spec) -> None:
     assert archive.get(f"{X}/error.png").startswith(b"\x89PNG")
     again = parse_spec(archive.get(f"{X}/spec.yaml").decode(), "spec.yaml", Path.cwd())
     assert again.space == spec.space
+
+
+TWO = SPEC.replace("filter_size: {value: 5}", "filter_size: {values: [3, 5, 7]}")
+
+
+def of_two_parameters(trials: int) -> Log:
+    """Finished trials of an experiment where the rate alone makes a difference."""
+    store = Log(parse_spec(TWO, "grid.yaml", Path.cwd()), trials)
+    for number, each in store.trials.items():
+        store.trials[number] = replace(each, params={**each.params, "filter_size": 3 + 2 * (number // 7 % 3)})
+        store.finish(number, -float(store.trials[number].params["learning_rate"]))  # type: ignore[arg-type]
+    return store
+
+
+def test_the_summary_tells_which_parameter_matters(
+    archive: DirectoryArchive, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told(store: Log) -> dict[str, float] | None:
+        consolidate(store, archive, X)
+        found: dict[str, float] | None = json.loads(archive.get(f"{X}/summary.json")).get("importance")
+        return found
+
+    enough = of_two_parameters(TELLING)
+    shares = told(enough)
+    assert shares is not None
+    assert list(shares) == ["learning_rate", "filter_size"]
+    assert shares["learning_rate"] > shares["filter_size"]
+    assert told(of_two_parameters(TELLING - 1)) is None
+    monkeypatch.setattr("optml_queue.study.importance", lambda *_: 1 / 0)
+    assert told(enough) is None
+    assert "no importance" in caplog.text
+    monkeypatch.setattr(results, "find_spec", lambda _name: None)  # Optuna is not installed
+    caplog.clear()
+    assert told(enough) is None
+    assert not caplog.text
 
 
 def test_the_archive_alone_answers_as_the_store_did(

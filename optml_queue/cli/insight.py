@@ -39,5 +39,7 @@ class Insight:
     def rows(self) -> list[tuple[str, str]]:
         """The insight as labels and what each has to say."""
         shares = ", ".join(f"{name} {share:.0%}" for name, share in self.importance.items())
+        if len(self.importance) == 1:
+            shares = f"{next(iter(self.importance))} is the only parameter that varies"
         nothing = f"fewer than {FEW} complete trials, or nothing varied"
         return [("importance", shares or nothing), *(("next", text) for text in self.advice)]

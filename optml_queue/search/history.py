@@ -75,21 +75,23 @@ def history_of(trials: Iterable[Trial], log: Sequence[int], metric: str, first_o
         if trial.number in first_of:
             points[first_of[trial.number]].append(trial)
     last = {number: position for position, number in enumerate(log)}
-    asks = [_ask(first, points[first]) for first in sorted(points)]
+    asks = [ask_of(first, points[first]) for first in sorted(points)]
     tells = [
-        _tell(first, max(last[trial.number] for trial in of_point), of_point, metric)
+        tell_of(first, max(last[trial.number] for trial in of_point), of_point, metric)
         for first, of_point in points.items()
         if all(trial.number in last and trial.finished_at is not None for trial in of_point)
     ]
     return History(tuple(asks), tuple(sorted(tells, key=lambda tell: tell.position)), len(log))
 
 
-def _ask(first: int, trials: Sequence[Trial]) -> Ask:
+def ask_of(first: int, trials: Sequence[Trial]) -> Ask:
+    """The ask of a point, by its trials in the order of numbers."""
     origin = trials[0].origin
     return Ask(first, trials[0].params, origin.get("seen", 0), origin.get("method", ""))
 
 
-def _tell(first: int, position: int, trials: Sequence[Trial], metric: str) -> Tell:
+def tell_of(first: int, position: int, trials: Sequence[Trial], metric: str) -> Tell:
+    """The tell of a point all of whose trials have ended, the last of them at a place in the log."""
     return Tell(first, position, *outcome(trials, metric))
 
 

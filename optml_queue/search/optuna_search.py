@@ -12,12 +12,13 @@ the replay asks the sampler again, in the recorded order of asks and tells.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
@@ -25,11 +26,14 @@ from optuna.trial import TrialState as OptunaState
 from optml_queue.driver import Goal
 from optml_queue.search.adaptive import Task, derived_seed, untried
 from optml_queue.search.history import Ask, History, Suggestion, Tell
+from optml_queue.search.thinning import thinned
 from optml_queue.space import Axis, Choices, Interval, Space
 from optml_queue.trial import Params, ParamValue, TrialState, encode
 
 # How often a sampler is asked again when it suggests an excluded point, or one that was tried.
 MAX_DRAWS = 10
+# What a Gaussian process is told of: its cost per suggestion grows with the square of it at least.
+GP_RESULTS = 250
 _WITH_STATE = frozenset({"cma-es", "nsga2"})
 
 
@@ -43,9 +47,12 @@ class OptunaSearch:
     def suggest(self, history: History, numbers: Sequence[int]) -> list[Suggestion]:
         """A point for each of the numbers; fewer when every point of the space was tried."""
         with _quiet():
-            if not self._replay.bring_to(history):
+            known = thinned(history, self._task.goal, GP_RESULTS) if self._task.method == "gp" else history
+            if not self._replay.bring_to(known):
                 self._replay = _Replay(self._task)
-                self._replay.bring_to(history)
+                self._replay.bring_to(known)
+            if known is not history:
+                self._replay.avoid(history.asks)
             suggested: list[Suggestion] = []
             for number in numbers:
                 params = self._replay.suggest(number, history.seen)
@@ -64,6 +71,7 @@ class _Replay:
         direction = StudyDirection.MAXIMIZE if is_up else StudyDirection.MINIMIZE
         with _quiet():
             self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction=direction)
+        self._shared = IntersectionSearchSpace(include_pruned=True)
         self._asks: list[Ask] = []
         self._tells: list[Tell] = []
         self._place: dict[int, int] = {}  # number of an ask -> number of its trial in the study
@@ -74,18 +82,38 @@ class _Replay:
     def bring_to(self, history: History) -> bool:
         """Add what the history has more than this. False when it is not a continuation."""
         asks, tells = history.asks, history.tells
-        if tuple(self._asks) != asks[: len(self._asks)] or tuple(self._tells) != tells[: len(self._tells)]:
+        if self._tells != list(tells[: len(self._tells)]) or not self._agrees(asks):
             return False
         pending = list(tells[len(self._tells) :])[::-1]
         for ask in asks[len(self._asks) :]:
-            if self._tells and self._tells[-1].position >= ask.seen and ask.method:
+            if self._tells and self._tells[-1].position >= ask.seen and self._keeps_state(ask):
                 return False  # it was suggested before what this study was told last
             while pending and pending[-1].position < ask.seen:
                 self._tell(pending.pop())
             self._ask_again(ask)
         while pending:
             self._tell(pending.pop())
+        self._asks, self._tells = list(asks), list(tells)  # the same objects: the next comparison is short
         return True
+
+    def _agrees(self, asks: Sequence[Ask]) -> bool:
+        """Whether the study's asks begin the history's; what another process reserved instead of them is dropped."""
+        if self._asks == list(asks[: len(self._asks)]):
+            return True
+        pairs = zip(self._asks, asks, strict=False)
+        common = next((place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), len(asks))
+        dropped = self._asks[common:]
+        if self._task.method in _WITH_STATE or {ask.number for ask in dropped} & {tell.number for tell in self._tells}:
+            return False
+        for ask in dropped:
+            self._study.tell(self._place.pop(ask.number), state=OptunaState.FAIL)
+        self._asks = self._asks[:common]
+        self._points = _points_of(self._asks)
+        return True
+
+    def _keeps_state(self, ask: Ask) -> bool:
+        """Whether the sampler left something with the ask that depends on what it had been told."""
+        return ask.method == self._task.method and ask.method in _WITH_STATE
 
     def suggest(self, number: int, seen: int) -> Params | None:
         """A point that is in the space and, where possible, not tried; None when all were."""
@@ -98,15 +126,18 @@ class _Replay:
         self._note(Ask(number, point, seen, self._task.method), place)
         return point
 
+    def avoid(self, asks: Iterable[Ask]) -> None:
+        """Suggest none of these points, whether the study has them or not."""
+        self._points |= _points_of(asks)
+
     def _note(self, ask: Ask, place: int) -> None:
         self._asks.append(ask)
         self._place[ask.number] = place
-        if ask.number >= 0:  # what an earlier experiment tried may be tried again
-            self._points.add(encode(ask.params))
+        self._points |= _points_of([ask])
 
     def _ask_again(self, ask: Ask) -> None:
         """Let the study have a point of the history, with the state that the sampler keeps with it."""
-        if ask.method != self._task.method or ask.method not in _WITH_STATE:
+        if not self._keeps_state(ask):
             self._note(ask, self._add(ask.params, is_earlier=ask.number < 0))
             return
         point, place = self._sampled(ask.number)
@@ -121,7 +152,8 @@ class _Replay:
         if self._before is None:
             self._before = self._study.get_trials(states=(OptunaState.COMPLETE,))
         for draw in range(MAX_DRAWS):
-            self._study.sampler = sampler(self._task, derived_seed(self._task.seed, number, draw), self._before)
+            seed = derived_seed(self._task.seed, number, draw)
+            self._study.sampler = sampler(self._task, seed, self._before, self._shared)
             trial = self._study.ask()
             point = suggested(trial, self._task.space)
             if self._task.space.contains(point) and encode(point) not in self._points:
@@ -153,13 +185,32 @@ class _Replay:
         self._worst = value if self._worst is None else worse(value, self._worst)
 
 
-def sampler(task: Task, seed: int, before: Sequence[FrozenTrial] = ()) -> BaseSampler:
+def _points_of(asks: Iterable[Ask]) -> set[str]:
+    """The points that need not be tried again; what an earlier experiment tried may be."""
+    return {encode(ask.params) for ask in asks if ask.number >= 0}
+
+
+class _Tpe(TPESampler):
+    """Optuna's own; only the parameters that all trials have are not looked for anew in all of them each time."""
+
+    def __init__(self, seed: int, shared: IntersectionSearchSpace) -> None:
+        super().__init__(seed=seed)
+        self._shared = shared
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
+        return {name: form for name, form in self._shared.calculate(study).items() if not form.single()}
+
+
+def sampler(
+    task: Task, seed: int, before: Sequence[FrozenTrial] = (), shared: IntersectionSearchSpace | None = None
+) -> BaseSampler:
     """Optuna's sampler of a method, with its defaults. CMA-ES starts from the trials `before` it, where there are any.
 
-    Raises KeyError for a method that is none of Optuna's.
+    `shared` keeps which parameters all trials of the one study have. Raises KeyError for a method that is none of
+    Optuna's.
     """
     if task.method == "tpe":
-        return TPESampler(seed=seed)
+        return TPESampler(seed=seed) if shared is None else _Tpe(seed, shared)
     if task.method == "gp":
         return GPSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False)
     if task.method == "nsga2":

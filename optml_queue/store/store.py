@@ -951,6 +951,12 @@ class Store:
         with self._reaching():
             return int(self.client.zcount(f"{ROOT}:workers:{resource_class}", now_ms, "+inf"))
 
+    def is_shared(self, experiment: Experiment) -> bool:
+        """Whether other experiments have trials for the workers of its class, too."""
+        with self._reaching():
+            sharers = self.client.zrange(f"{ROOT}:sharing:{experiment.resource_class}", 0, 1)
+        return any(id_ != experiment.id for id_ in sharers)
+
     def has_idle_worker(self, resource_class: str, idle_s: float) -> bool:
         """Whether a living worker of the class has found its queue empty for that long."""
         now_ms = self._now_ms()

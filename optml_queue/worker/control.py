@@ -18,6 +18,7 @@ from optml_queue.experiments import advance
 from optml_queue.publish import Publisher
 from optml_queue.worker.archivist import Archivist
 from optml_queue.worker.dead_letters import DeadLetters
+from optml_queue.worker.suggesters import Suggesters
 
 if TYPE_CHECKING:
     from optml_queue.worker.application import Application
@@ -41,6 +42,7 @@ class Control:
         self._prices = app.settings.prices_per_hour
         self._archive_url = app.settings.archive
         self._archivist = Archivist(app.store, self._archive_url)
+        self._suggesters = Suggesters(app.store, lambda: self._archive)
         self._note = app.loop_note
         self._dead_letters = DeadLetters(app.store, app.settings.broker) if app.settings.broker.is_sqs else None
         self._is_stopping = False
@@ -111,7 +113,14 @@ class Control:
 
     def _advance(self, experiment: str) -> None:
         try:
-            advance(self._store, self._publisher.publish, experiment, self._prices, archive=self._archive)
+            advance(
+                self._store,
+                self._publisher.publish,
+                experiment,
+                self._prices,
+                archive=self._archive,
+                ask=self._suggesters.ask,
+            )
         except UnreachableError:
             raise
         except NotFoundError:

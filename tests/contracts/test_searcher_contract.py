@@ -118,6 +118,19 @@ def test_suggestions_that_another_reserved_instead_leave_no_trace(method: str) -
     assert learner.suggest(then, [21, 22]) == searcher(task).suggest(then, [21, 22])
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_another_process_may_have_suggested_from_less(method: str) -> None:
+    """Two control processes take turns: the second had not seen the last results when it reserved its point."""
+    task = Task(method, NUMBERS, Goal.MINIMIZE, 5)
+    history = searched(task, 20)
+    learner = searcher(task)
+    learner.suggest(history, [20])
+    before = History(history.asks, history.tells[:-3], history.seen - 3)
+    theirs = Ask(20, searcher(task).suggest(before, [20])[0].params, before.seen, method)
+    then = History((*history.asks, theirs), history.tells, history.seen)
+    assert learner.suggest(then, [21]) == searcher(task).suggest(then, [21])
+
+
 @pytest.mark.parametrize("method", ANY_SPACE)
 def test_conditions_decide_which_parameters_a_point_has(method: str) -> None:
     history = searched(Task(method, CONDITIONAL, Goal.MINIMIZE, 2), 60)

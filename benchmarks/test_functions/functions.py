@@ -1,0 +1,67 @@
+"""Functions whose minimum is known, as what a trial computes; for searches, and for the queue that they go through."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+Point = Mapping[str, Any]
+
+
+def branin(point: Point) -> float:
+    """Branin's function; minimum 0.397887 (L. C. W. Dixon and G. P. Szegő, 1978)."""
+    x, y = point["x"], point["y"]
+    b, c, t = 5.1 / (4 * math.pi**2), 5 / math.pi, 1 / (8 * math.pi)
+    return float((y - b * x**2 + c * x - 6) ** 2 + 10 * (1 - t) * math.cos(x) + 10)
+
+
+_ALPHA = np.array([1.0, 1.2, 3.0, 3.2])
+_A = np.array(
+    [[10, 3, 17, 3.5, 1.7, 8], [0.05, 10, 17, 0.1, 8, 14], [3, 3.5, 1.7, 10, 17, 8], [17, 8, 0.05, 10, 0.1, 14]]
+)
+_P = 1e-4 * np.array(
+    [
+        [1312, 1696, 5569, 124, 8283, 5886],
+        [2329, 4135, 8307, 3736, 1004, 9991],
+        [2348, 1451, 3522, 2883, 3047, 6650],
+        [4047, 8828, 8732, 5743, 1091, 381],
+    ]
+)
+
+
+def hartmann6(point: Point) -> float:
+    """Hartmann's function of six parameters; minimum −3.322368 (Dixon and Szegő, 1978)."""
+    x = np.array([point[f"x{i}"] for i in range(6)], dtype=float)
+    return float(-(_ALPHA @ np.exp(-np.sum(_A * (x - _P) ** 2, axis=1))))
+
+
+def rosenbrock4(point: Point) -> float:
+    """Rosenbrock's function of four; the last is the logarithm of a rate, which is right at 0.1."""
+    x = [float(point[f"x{i}"]) for i in range(3)]
+    x.append(math.log10(point["rate"]) + 2.0)
+    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in pairwise(x))
+
+
+def conditional(point: Point) -> float:
+    """Two ways: a parabola with a floor of 1, and one of three parameters, harder to find, with a floor of 0."""
+    if point["kind"] == "plain":
+        return float(1.0 + (point["x"] - 0.3) ** 2)
+    away = (point["x"] - 0.7) ** 2 + 4 * (point["y"] - 0.2) ** 2
+    return float(away + 0.2 * abs(point["depth"] - 4))
+
+
+FUNCTIONS: Mapping[str, Callable[[Point], float]] = {
+    function.__name__: function for function in (branin, hartmann6, rosenbrock4, conditional)
+}
+
+
+def evaluated(point: Point, number: int) -> float:
+    """The value of the point's `function`, after `sleep_s` seconds; the first `instant` numbers do not sleep."""
+    if number >= point["instant"]:
+        time.sleep(point["sleep_s"])
+    return FUNCTIONS[point["function"]](point)
