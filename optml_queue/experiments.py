@@ -191,9 +191,9 @@ def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str
         if publications:
             publish(publications)
             published += len(publications)
-        if not (publications or moved) or published >= found.window:
-            return published  # more is asked for when it runs low; short trials must not keep us from other experiments
         found = store.experiment(experiment)
+        if not (publications or moved) or found.is_window_filled or published >= found.window:
+            return published  # more is asked for when it runs low; short trials must not keep us from other experiments
 
 
 def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states: Iterable[TrialState] = ()) -> int:

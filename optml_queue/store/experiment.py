@@ -14,6 +14,7 @@ from optml_queue.spec.budget import NO_BUDGET, Budget
 from optml_queue.trial import TERMINAL_STATES, TrialState
 
 WINDOW_AT_START = 100  # a grid this small is in the queue whole at once; claim.lua has the same figure
+WINDOW_LOW = 0.8  # the part of a window below which more is asked for; claim.lua has the same figure
 
 
 class ExperimentState(StrEnum):
@@ -137,6 +138,11 @@ class Experiment:
     @property
     def is_over(self) -> bool:
         return self.state.is_over
+
+    @property
+    def is_window_filled(self) -> bool:
+        """Whether so many trials wait in the queue that nobody asks for more (see claim.lua)."""
+        return self.published >= self.window * WINDOW_LOW
 
     @property
     def is_consolidated(self) -> bool:

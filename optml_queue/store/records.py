@@ -37,7 +37,10 @@ class RestoredTrial:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """A trial to be put on the queue. `generation` grows with every publication; older messages are stale."""
+    """A trial to be put on the queue. `generation` grows with every publication; older messages are stale.
+
+    `overtakes` names experiments whose messages of a lesser generation, in the same queue, were all recalled for it.
+    """
 
     experiment: str
     number: int
@@ -45,6 +48,7 @@ class Publication:
     generation: int
     resource_class: str
     timeout_s: float | None = None
+    overtakes: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -442,7 +442,7 @@ class Store:
         The window is computed anew (see claim.lua): alone max(100, 2 × `workers`, 0.25 s of measured throughput), at
         most 10,000; several experiments of a class share one.
         """
-        reply = self._run("claim", _x(experiment.id), workers, most)
+        recalled, *reply = self._run("claim", _x(experiment.id), workers, most)
         return [
             Publication(
                 experiment=experiment.id,
@@ -451,6 +451,7 @@ class Store:
                 params=json.loads(reply[i + 2]),
                 resource_class=experiment.resource_class,
                 timeout_s=experiment.timeout_s,
+                overtakes=frozenset(recalled),
             )
             for i in range(0, len(reply), 4)
         ]

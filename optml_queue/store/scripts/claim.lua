@@ -1,12 +1,14 @@
 -- KEYS: x. ARGV: live workers, most. Takes trials for publishing, as many as window and max_parallel leave room for.
--- Returns number, generation, params, seed, … in one flat list.
+-- Returns the list of experiments that were recalled, then number, generation, params, seed of each trial, in one flat list.
 --
 -- An experiment alone in its class has the whole window. Several share one that is short, for what waits in the queue
 -- cannot be overtaken: each has a part of it in proportion to its weight, 2^priority, and at least one trial. What
--- one has no use for, the others have. When another arrives, what waits is recalled, so that it need not stand behind.
+-- one has no use for, the others have. When another arrives, what waits is recalled, so that it need not stand behind,
+-- and it may fill the window at first: a small one then ends about as soon as it would alone.
 local x = KEYS[1]
 local now = now_ms()
 local LEVEL_HOLDS_MS, RECALL_EVERY_MS = 250, 1000
+local LOW = 0.8 -- the part of a window below which more is asked for
 local WINDOW_S = 0.25 -- of throughput: what is recalled is declined, message by message, before a newcomer's turn
 
 -- Trials finished per second, measured over at least a second.
@@ -54,6 +56,7 @@ local function level_of(window, sharers)
   return weights > 0 and window / weights or window
 end
 
+-- The level, and what a newcomer may publish at first by unit of weight: the window, if none outweighs it.
 -- With several sharers measured anew a few times a second, whatever their number.
 local function level(class, workers, is_new)
   local key, sharing = ROOT .. ':share:' .. class, ROOT .. ':sharing:' .. class
@@ -61,12 +64,13 @@ local function level(class, workers, is_new)
   if known[1] and not is_new and tonumber(known[2]) > now and redis.call('ZCARD', sharing) > 1 then
     return tonumber(known[1])
   end
-  local members, sharers, rates = redis.call('ZRANGE', sharing, 0, -1, 'WITHSCORES'), {}, 0
+  local members, sharers, rates, heaviest = redis.call('ZRANGE', sharing, 0, -1, 'WITHSCORES'), {}, 0, 0
   for i = 1, #members, 2 do
     local demand, rate = demand_of(ROOT .. ':x:' .. members[i])
     if demand then
       sharers[#sharers + 1] = { demand = demand, weight = tonumber(members[i + 1]) }
       rates = rates + rate
+      heaviest = math.max(heaviest, tonumber(members[i + 1]))
     else
       redis.call('ZREM', sharing, members[i])
     end
@@ -74,14 +78,15 @@ local function level(class, workers, is_new)
   local window = math.min(10000, math.max(#sharers > 1 and 20 or 100, 2 * workers, math.ceil(WINDOW_S * rates)))
   local found = #sharers > 1 and level_of(window, sharers) or window / (sharers[1] and sharers[1].weight or 1)
   redis.call('HSET', key, 'level', string.format('%.17g', found), 'until', int(now + LEVEL_HOLDS_MS))
-  return found
+  return found, window / heaviest
 end
 
 -- Take back what others published and no worker began: their messages are stale from now on. The oldest stays first.
+-- Returns the experiments whose messages they are.
 local function recall(class)
-  local key = ROOT .. ':share:' .. class
+  local key, recalled = ROOT .. ':share:' .. class, {}
   if now < tonumber(redis.call('HGET', key, 'recalled') or '0') + RECALL_EVERY_MS then
-    return -- what stands in the queue is little: it was filled since
+    return recalled -- what stands in the queue is little: it was filled since
   end
   for _, id in ipairs(redis.call('ZRANGE', ROOT .. ':sharing:' .. class, 0, -1)) do
     local other = ROOT .. ':x:' .. id
@@ -93,32 +98,32 @@ local function recall(class)
     if #numbers > 0 then
       redis.call('DEL', other .. ':published')
       redis.call('HSET', key, 'recalled', int(now))
+      recalled[#recalled + 1] = id
       want(other)
     end
   end
+  return recalled
 end
 
 local facts = redis.call('HMGET', x, 'state', 'ending', 'max_parallel', 'class', 'priority')
 if facts[1] ~= 'running' or facts[2] then
-  return {}
+  return { {} }
 end
 local class, weight = facts[4], 2 ^ tonumber(facts[5] or '0')
 throughput()
 local is_new = demand_of(x) ~= nil and redis.call('ZADD', ROOT .. ':sharing:' .. class, 'NX', weight, id_of(x)) == 1
-local share = level(class, tonumber(ARGV[1]), is_new) * weight
-local window = math.max(1, math.floor(math.min(10000, share) + 1e-6))
-if is_new then
-  recall(class)
-end
+local share, welcome = level(class, tonumber(ARGV[1]), is_new)
+local window = math.max(1, math.floor(math.min(10000, share * weight) + 1e-6))
+local recalled = is_new and recall(class) or {}
 local published = redis.call('ZCARD', x .. ':published')
-local room = window - published
+local room = (is_new and math.max(window, math.floor(welcome * weight + 1e-6)) or window) - published
 if facts[3] and facts[3] ~= '' then
   room = math.min(room, tonumber(facts[3]) - published - redis.call('ZCARD', x .. ':running'))
 end
-redis.call('HSET', x, 'window', window, 'low', math.max(1, math.floor(window * 0.8)))
+redis.call('HSET', x, 'window', window, 'low', math.max(1, math.floor(window * LOW)))
 room = math.min(room, tonumber(ARGV[2]))
 if room <= 0 then
-  return {}
+  return { recalled }
 end
 local numbers = redis.call('ZRANGEBYSCORE', x .. ':due', '-inf', now, 'LIMIT', 0, room)
 for _, n in ipairs(numbers) do
@@ -132,7 +137,7 @@ if #numbers < room then
   end
 end
 local sequence = redis.call('INCRBY', ROOT .. ':sequence:' .. class, #numbers) - #numbers
-local reply = {}
+local reply = { recalled }
 for _, n in ipairs(numbers) do
   local key = x .. ':t:' .. n
   local t = redis.call('HMGET', key, 's', 'p', 'seed')
