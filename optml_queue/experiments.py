@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from optml_queue import suggestions
+from optml_queue import ordering, suggestions
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
 from optml_queue.driver import Metric
@@ -30,7 +30,7 @@ from optml_queue.trial import Params, TrialState
 
 Publish = Callable[[Sequence[Publication]], None]
 
-ORDERED = 10_000  # numbers of a plan that is reserved whole when its trials' costs are known: 5 MB in the store
+ORDERED = 10_000  # numbers left of a plan that are reserved at once when trials' costs are known: 5 MB in the store
 COSTED_ROWS = 10_000  # costs are compared with each other, all for as many rows: data are not read for it
 BATCH = 1_000  # trials reserved, claimed or published in one go
 IDLE_S = 5.0  # a worker that polled empty for this long proves that the queue holds nothing for its class
@@ -181,10 +181,12 @@ def advance(store: Store, publish: Publish, experiment: str, prices: Mapping[str
         return 0
     workers = store.live_workers(found.resource_class)
     _recover(store, found, workers)
+    found = _put_in_order(store, found, workers)
     published = 0
     while True:
-        moved = _reserve(store, found, workers)
-        if moved and is_ordered(found):
+        ordered = is_ordered(found)
+        moved = _reserve(store, found, workers, BATCH if ordered else _missing(found))
+        if moved and ordered:
             found = store.experiment(experiment)
             continue  # all of them, before the first is claimed: the longest may be the last
         publications = store.claim(found, workers, BATCH)
@@ -204,12 +206,9 @@ def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states:
     return store.retry(experiment, sorted(chosen))
 
 
-def _reserve(store: Store, experiment: Experiment, workers: int) -> bool:
-    """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on."""
-    if experiment.exhausted:
-        return False
-    missing = BATCH if is_ordered(experiment) else _missing(experiment)
-    if missing <= 0:
+def _reserve(store: Store, experiment: Experiment, workers: int, missing: int) -> bool:
+    """Bring the next points of the plan into being, as many as are missing. Whether the plan moved on."""
+    if experiment.exhausted or missing <= 0:
         return False
     plan = plan_of(experiment.spec)
     segment = plan.suggested(experiment.next)
@@ -247,10 +246,27 @@ def _missing(experiment: Experiment) -> int:
 
 
 def is_ordered(experiment: Experiment) -> bool:
-    """Whether all trials of a plan are reserved at once, so that the longest of them begin first."""
-    if experiment.end > ORDERED or plan_of(experiment.spec).learns:
-        return False
-    return cost_of(experiment.spec) is not None
+    """Whether all that is left of a plan is reserved at once, so that the longest trials of it begin first."""
+    return cost_of(experiment.spec) is not None and _may_be_reserved_whole(experiment)
+
+
+def _may_be_reserved_whole(experiment: Experiment) -> bool:
+    return experiment.end - experiment.next <= ORDERED and not plan_of(experiment.spec).learns
+
+
+def _put_in_order(store: Store, experiment: Experiment, workers: int) -> Experiment:
+    """Let the longest trials begin first, where no cost is declared but durations tell. The experiment then."""
+    if cost_of(experiment.spec) is not None or not _may_be_reserved_whole(experiment):
+        return experiment
+    if not ordering.is_look_due(experiment, workers):
+        return experiment
+    model = ordering.learn(store, experiment, workers)
+    if model is None:
+        return experiment
+    while _reserve(store, experiment, workers, BATCH):
+        experiment = store.experiment(experiment.id)
+    ordering.reorder(store, experiment, model, workers)
+    return store.experiment(experiment.id)
 
 
 def _spend(store: Store, experiment: Experiment, prices: Mapping[str, float]) -> None:
@@ -271,9 +287,11 @@ def _recover(store: Store, experiment: Experiment, workers: int) -> None:
     nothing at all, as many as are published together.
     """
     if experiment.published:
-        idle = store.has_idle_worker(experiment.resource_class, IDLE_S)
-        most, grace_s = (BATCH, IDLE_S) if idle else (max(2, 2 * workers), GRACE_S)
-        store.recover(experiment, most=most, workers=workers, idle=idle, grace_s=grace_s)
+        store.recover(experiment, most=max(2, 2 * workers), workers=workers, idle=False, grace_s=GRACE_S)
+        ago_s = store.idle_seen_ago(experiment.resource_class, IDLE_S)
+        if ago_s is not None:
+            # A proof of that moment: what was published later may be on its way.
+            store.recover(experiment, most=BATCH, workers=workers, idle=True, grace_s=IDLE_S + ago_s)
 
 
 def _brought(archive: Archive, code: Code) -> Code:

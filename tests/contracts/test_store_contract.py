@@ -896,10 +896,12 @@ class TestWorkers:
         time.sleep(0.005)
         assert store.live_workers("gpu") == 2
         assert [worker.name for worker in store.workers()] == ["w1", "w2"]
-        assert store.has_idle_worker("gpu", 5.0)
-        assert not store.has_idle_worker("gpu", 10.0)
+        ago_s = store.idle_seen_ago("gpu", 5.0)
+        assert ago_s is not None
+        assert 0.005 <= ago_s < 5
+        assert store.idle_seen_ago("gpu", 10.0) is None
         store.worker_gone("w2", "gpu")
-        assert not store.has_idle_worker("gpu", 5.0)
+        assert store.idle_seen_ago("gpu", 5.0) is None
 
 
 def test_create_is_safe_to_repeat_and_refuses_a_taken_id(store: Store) -> None:

@@ -1,5 +1,6 @@
 -- KEYS: x. ARGV: live workers, most. Takes trials for publishing, as many as window and max_parallel leave room for.
 -- Returns the list of experiments that were recalled, then number, generation, params, seed of each trial, in one flat list.
+-- The experiment itself is among them when its trials were put in another order (see reorder.lua).
 --
 -- An experiment alone in its class has the whole window. Several share one that is short, for what waits in the queue
 -- cannot be overtaken: each has a part of it in proportion to its weight, 2^priority, and at least one trial. What
@@ -115,6 +116,9 @@ local is_new = demand_of(x) ~= nil and redis.call('ZADD', ROOT .. ':sharing:' ..
 local share, welcome = level(class, tonumber(ARGV[1]), is_new)
 local window = math.max(1, math.floor(math.min(10000, share * weight) + 1e-6))
 local recalled = is_new and recall(class) or {}
+if redis.call('HDEL', x, 'recalled') == 1 then
+  recalled[#recalled + 1] = id_of(x)
+end
 local published = redis.call('ZCARD', x .. ':published')
 local room = (is_new and math.max(window, math.floor(welcome * weight + 1e-6)) or window) - published
 if facts[3] and facts[3] ~= '' then
