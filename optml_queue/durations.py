@@ -30,12 +30,14 @@ BINS = 8
 SLOPE_PENALTY, LEVEL_PENALTY = 0.5, 4.0  # as many trials without any effect are thought to have been observed, too
 SHORTEST_S = 1e-4
 LARGEST = 1e100  # the square of a number can be reckoned with
-OUTLYING = 5.0  # standard deviations, judged by the median absolute deviation: a first trial also loads its libraries
+OUTLYING = 4.0  # standard deviations, judged by the median absolute deviation, beyond which a trial counts for less
+ROUNDS = 3  # of drawing in outliers and fitting anew
+TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Grows with a numeric parameter; values far from those observed count as the farthest that are believed."""
+    """Grows with a numeric parameter, and beyond `reach` only with the logarithm: no trend is believed without end."""
 
     name: str
     is_log: bool
@@ -51,7 +53,8 @@ class Slope:
         if not _is_number(value) or (self.is_log and value <= 0):
             return 0.0
         deviation = ((math.log(value) if self.is_log else value) - self.middle) / self.scale
-        return min(self.reach, max(-self.reach, deviation))
+        beyond = max(0.0, abs(deviation) - self.reach)
+        return math.copysign(min(self.reach, abs(deviation)) + math.log1p(beyond), deviation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,18 @@ def fitted(observed: Sequence[tuple[Params, float]]) -> DurationModel | None:
     """
     if len(observed) < OBSERVED_MIN:
         return None
-    logs = _without_outliers(np.log([max(SHORTEST_S, duration_s) for _, duration_s in observed]))
+    logs = np.log([max(SHORTEST_S, duration_s) for _, duration_s in observed])
     features = [_features(params) for params, _ in observed]
     terms = tuple(_terms(features))
     if not terms or logs.std() == 0.0:
         return None
     matrix = np.array([[term.of(each) for term in terms] for each in features])
-    effects, offset, left_out = _ridge(matrix, logs, np.array([term.penalty for term in terms]))
-    explained = 1.0 - float(np.mean(left_out**2) / np.var(logs))
+    penalties = np.array([term.penalty for term in terms])
+    effects, offset, left_out = _ridge(matrix, logs, penalties)
+    for _ in range(ROUNDS):
+        logs = logs - left_out + _drawn_in(left_out)
+        effects, offset, left_out = _ridge(matrix, logs, penalties)
+    explained = 1.0 - float(np.mean(left_out**2)) / max(TINY, float(np.var(logs)))
     if not explained >= EXPLAINED_MIN:
         return None
     return DurationModel(terms, tuple(map(float, effects)), offset, explained)
@@ -120,10 +127,10 @@ def _ridge(matrix: Matrix, target: Vector, penalties: Vector) -> tuple[Vector, f
     return effects, mean - float(middle @ effects), residuals / np.maximum(1e-9, 1 - leverage)
 
 
-def _without_outliers(logs: Vector) -> Vector:
-    middle = np.median(logs)
-    reach = OUTLYING * max(0.1, 1.4826 * float(np.median(np.abs(logs - middle))))
-    return np.clip(logs, middle - reach, middle + reach)
+def _drawn_in(residuals: Vector) -> Vector:
+    """Residuals, those that lie far outside drawn in: a worker's first trial also loads its libraries."""
+    reach = OUTLYING * max(TINY, 1.4826 * float(np.median(np.abs(residuals))))
+    return np.clip(residuals, -reach, reach)
 
 
 def _features(params: Params) -> dict[str, Any]:
@@ -154,7 +161,6 @@ def _slope(name: str, numbers: Sequence[float]) -> Slope:
     is_log = numbers[0] > 0
     positions = np.log(numbers) if is_log else np.array(numbers, dtype=np.float64)
     middle, scale = float(positions.mean()), float(positions.std()) or 1.0
-    # As far again as the values observed reach: a trend is not believed without end.
     return Slope(name, is_log, middle, scale, 2 * float(np.abs(positions - middle).max()) / scale)
 
 

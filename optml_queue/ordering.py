@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # NumPy is imported when there is something to learn from
 
 OBSERVED = (TrialState.COMPLETE, TrialState.DIVERGED, TrialState.STOPPED_EARLY)
 OBSERVED_MIN = 6  # trials before the first look
-SAMPLES, SAMPLE_LENGTH = 8, 50  # stretches of the log of finished trials that are learned from
+SAMPLES, SAMPLE_LENGTH = 8, 32  # stretches of the log of finished trials that are learned from
 GAIN_MIN = 0.01  # part of the time that is left; what is in the queue is not recalled for less
 
 _KEPT = 64  # experiments

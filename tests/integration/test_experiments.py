@@ -7,11 +7,13 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from optml_queue import experiments
-from optml_queue.store import Assignment, ExperimentState, NewTrial, Publication, Store, Submission
+from optml_queue.spec.budget import Budget
+from optml_queue.store import Assignment, Declined, ExperimentState, NewTrial, Publication, Store, Submission
 from optml_queue.trial import Params, TrialResult, TrialState, digest
 
 pytestmark = pytest.mark.integration
@@ -59,10 +61,10 @@ SUBMISSION = Submission(
 )
 
 
-def started(store: Store, monkeypatch: pytest.MonkeyPatch, size: int, **limits: int) -> Line:
+def started(store: Store, monkeypatch: pytest.MonkeyPatch, size: int, **limits: Any) -> Line:
     plan = Line(size)
     monkeypatch.setattr(experiments, "plan_of", lambda _spec: plan)
-    assert store.create(X, replace(SUBMISSION, end=size, **limits))  # type: ignore[arg-type]
+    assert store.create(X, replace(SUBMISSION, end=size, **limits))
     return plan
 
 
@@ -220,6 +222,54 @@ def test_a_lost_message_is_published_again(store: Store, monkeypatch: pytest.Mon
     # It proves nothing of what was published after it.
     time.sleep(0.002)
     assert experiments.advance(store, queue.publish, X) == 0
+
+
+def ended_after(store: Store, message: Publication, duration_s: float) -> None:
+    """A worker takes a message; its trial takes so long."""
+    assert isinstance(begin(store, message, f"t{message.number}"), Assignment)
+    key = f"optml:x:{X}:t:{message.number}"
+    store.client.hset(key, "b", int(store.client.hget(key, "b")) - int(duration_s * 1000))
+    store.finish(X, message.number, f"t{message.number}", TrialResult(TrialState.COMPLETE, {"nmse": 1.0}))
+
+
+def test_once_durations_tell_the_longest_run_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = started(store, monkeypatch, 240)
+    for name in ("w1", "w2", "w3", "w4"):
+        store.worker_beat(name, {"class": "default"}, ttl_s=30)
+    queue = Queue()
+    experiments.advance(store, queue.publish, X)
+    assert [message.number for message in queue.messages] == plan.expected()[:100]
+    first, stale = queue.messages[:8], queue.messages[8:]
+    for message in first:
+        ended_after(store, message, 10.0 * (1 + message.number))
+    queue.messages.clear()
+    experiments.advance(store, queue.publish, X)
+    assert [message.number for message in queue.messages] == plan.expected()[:-101:-1]  # of all that are left
+    assert store.experiment(X).exhausted
+    assert {message.overtakes for message in queue.messages} == {frozenset([X])}
+    assert begin(store, stale[0], "late") == Declined("stale message")
+    # What is in good order is left alone, however much is observed; nothing is lost, and nothing comes twice.
+    while not store.experiment(X).is_over:
+        message = queue.messages.pop(0)
+        ended_after(store, message, 10.0 * (1 + message.number))
+        experiments.advance(store, queue.publish, X)
+    assert store.experiment(X).events == {"declined:stale message": 1}
+    assert [trial.number for trial in store.stream(X)] == plan.expected()
+
+
+@pytest.mark.parametrize("limits", [{"target": 0.5}, {"budget": Budget(trials=300)}, {"max_parallel": 1}])
+def test_the_order_of_numbers_stays_where_another_may_do_harm_or_no_good(
+    store: Store, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]
+) -> None:
+    plan = started(store, monkeypatch, 60, **limits)
+    for name in ("w1", "w2"):
+        store.worker_beat(name, {"class": "default"}, ttl_s=30)
+    queue = Queue()
+    for _ in range(12):
+        experiments.advance(store, queue.publish, X)
+        message = queue.messages.pop(0)
+        ended_after(store, message, 10.0 * (1 + message.number))
+    assert [message.number for message in store.finished(X, 0, 20)] == plan.expected()[:12]
 
 
 class BadQueue(Queue):
