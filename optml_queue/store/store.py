@@ -69,6 +69,7 @@ SCRIPTS = (
     "expire",
     "extend",
     "finish",
+    "hold",
     "mark",
     "order",
     "recover",
@@ -772,6 +773,14 @@ class Store:
     def set_consolidated(self, experiment: str, finished: int, *, if_was: int) -> bool:
         """Note that the archive's final files cover `finished` entries of the log. False when another did."""
         return self._mark(experiment, "consolidated", finished, if_was)
+
+    def hold(self, experiment: str, holder: str, lease_s: float) -> bool:
+        """Take, or keep, the claim to archive an experiment. False while another holds it."""
+        return bool(self._run("hold", _x(experiment), holder, int(lease_s * 1000)))
+
+    def let_go(self, experiment: str, holder: str) -> None:
+        """Give the claim back, if it is this holder's."""
+        self._run("hold", _x(experiment), holder, 0)
 
     def _mark(self, experiment: str, field: str, value: int, if_was: int) -> bool:
         return bool(self._run("mark", _x(experiment), field, value, if_was))
