@@ -150,6 +150,7 @@ def test_of_two_archivists_one_writes_and_the_other_takes_over_when_it_is_gone_o
     # A slow archive: the claim is kept while it is written to.
     monkeypatch.setattr(claims, "LEASE_S", 0.3)
     with first._claims.kept(X):
+        store.client.pexpire(f"optml:x:{X}:archivist", 300)
         time.sleep(0.4)
         second._stands_back_until.clear()
         assert second.look() == 0
