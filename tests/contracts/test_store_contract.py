@@ -465,13 +465,20 @@ class TestSharing:
         assert [p.number for p in again] == list(range(1, 11))
         assert min(p.generation for p in again) > max(p.generation for p in small)
 
-    def test_nothing_is_recalled_twice_a_second(self, store: Store) -> None:
+    def test_within_a_second_only_those_are_recalled_again_that_filled_the_window_alone(self, store: Store) -> None:
         published(store, 150)
         another(store, "first", 20)
         store.claim(store.experiment(X), workers=2)
         another(store, "second", 20)
         assert store.experiment(X).published == 10
         assert store.experiment("first").published == 20
+        for name in ("first", "second"):
+            store.cancel(name)
+        store.client.hdel("optml:share:default", "level")  # as though it had to be measured anew
+        store.claim(store.experiment(X), workers=2)
+        assert store.experiment(X).published == 100
+        assert {p.overtakes for p in another(store, "third", 20)} == {frozenset([X])}
+        assert store.experiment(X).published == 0
 
     def test_no_experiment_recalls_from_itself_or_by_coming_again(self, store: Store) -> None:
         generations = published(store, 150)

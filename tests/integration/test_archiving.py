@@ -148,10 +148,10 @@ def test_of_two_archivists_one_writes_and_the_other_takes_over_when_it_is_gone_o
     second._archive_url = "/dev/null/nowhere"
     assert [second.look(), second.look(), first.look()] == [1, 0, 1]
     # A slow archive: the claim is kept while it is written to.
-    monkeypatch.setattr(claims, "LEASE_S", 0.3)
+    monkeypatch.setattr(claims, "LEASE_S", 0.9)
     with first._claims.kept(X):
-        store.client.pexpire(f"optml:x:{X}:archivist", 300)
-        time.sleep(0.4)
+        store.client.pexpire(f"optml:x:{X}:archivist", 600)
+        time.sleep(0.7)
         second._stands_back_until.clear()
         assert second.look() == 0
     run(store, 3, TrialResult(TrialState.COMPLETE, {"nmse": 0.2}))

@@ -57,7 +57,7 @@ local function level_of(window, sharers)
   return weights > 0 and window / weights or window
 end
 
--- The level, and what a newcomer may publish at first by unit of weight: the window, if none outweighs it.
+-- The level, the window, and the weight of the heaviest, the latter two only when measured anew, as for a newcomer.
 -- With several sharers measured anew a few times a second, whatever their number.
 local function level(class, workers, is_new)
   local key, sharing = ROOT .. ':share:' .. class, ROOT .. ':sharing:' .. class
@@ -79,19 +79,19 @@ local function level(class, workers, is_new)
   local window = math.min(10000, math.max(#sharers > 1 and 20 or 100, 2 * workers, math.ceil(WINDOW_S * rates)))
   local found = #sharers > 1 and level_of(window, sharers) or window / (sharers[1] and sharers[1].weight or 1)
   redis.call('HSET', key, 'level', string.format('%.17g', found), 'until', int(now + LEVEL_HOLDS_MS))
-  return found, window / heaviest
+  return found, window, heaviest
 end
 
 -- Take back what others published and no worker began: their messages are stale from now on. The oldest stays first.
--- Returns the experiments whose messages they are.
-local function recall(class)
+-- Soon after such a recall only from those with more than a window there, who filled it alone: newcomers that come one
+-- after another would overtake each other. Returns the experiments whose messages they are.
+local function recall(class, window)
   local key, recalled = ROOT .. ':share:' .. class, {}
-  if now < tonumber(redis.call('HGET', key, 'recalled') or '0') + RECALL_EVERY_MS then
-    return recalled -- what stands in the queue is little: it was filled since
-  end
+  local is_soon = now < tonumber(redis.call('HGET', key, 'recalled') or '0') + RECALL_EVERY_MS
   for _, id in ipairs(redis.call('ZRANGE', ROOT .. ':sharing:' .. class, 0, -1)) do
     local other = ROOT .. ':x:' .. id
-    local numbers = other ~= x and redis.call('ZRANGE', other .. ':published', 0, -1) or {}
+    local waiting = other == x and 0 or redis.call('ZCARD', other .. ':published')
+    local numbers = waiting > (is_soon and window or 0) and redis.call('ZRANGE', other .. ':published', 0, -1) or {}
     for i, n in ipairs(numbers) do
       redis.call('HSET', other .. ':t:' .. n, 'g', 0)
       redis.call('ZADD', other .. ':due', string.format('%.4f', now - 10 + i / 1000), n)
@@ -113,14 +113,15 @@ end
 local class, weight = facts[4], 2 ^ tonumber(facts[5] or '0')
 throughput()
 local is_new = demand_of(x) ~= nil and redis.call('ZADD', ROOT .. ':sharing:' .. class, 'NX', weight, id_of(x)) == 1
-local share, welcome = level(class, tonumber(ARGV[1]), is_new)
+local share, whole, heaviest = level(class, tonumber(ARGV[1]), is_new)
 local window = math.max(1, math.floor(math.min(10000, share * weight) + 1e-6))
-local recalled = is_new and recall(class) or {}
+local recalled = is_new and recall(class, whole) or {}
 if redis.call('HDEL', x, 'recalled') == 1 then
   recalled[#recalled + 1] = id_of(x)
 end
 local published = redis.call('ZCARD', x .. ':published')
-local room = (is_new and math.max(window, math.floor(welcome * weight + 1e-6)) or window) - published
+-- A newcomer may fill the window, if none outweighs it; else a part of it, in proportion.
+local room = (is_new and math.max(window, math.floor(whole * weight / heaviest + 1e-6)) or window) - published
 if facts[3] and facts[3] ~= '' then
   room = math.min(room, tonumber(facts[3]) - published - redis.call('ZCARD', x .. ':running'))
 end
