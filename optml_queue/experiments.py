@@ -15,7 +15,7 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from optml_queue import reuse, suggestions
+from optml_queue import ordering, reuse, suggestions
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
 from optml_queue.budget import NO_BUDGET
@@ -36,7 +36,7 @@ from optml_queue.trial import Params, TrialState
 Publish = Callable[[Sequence[Publication]], None]
 Ask = Callable[[str], None]
 
-ORDERED = 10_000  # numbers of a plan that is reserved whole when its trials' costs are known: 5 MB in the store
+ORDERED = 10_000  # numbers left of a plan that are reserved at once when trials' costs are known: 5 MB in the store
 COSTED_ROWS = 10_000  # costs are compared with each other, all for as many rows: data are not read for it
 BATCH = 1_000  # trials reserved, claimed or published in one go
 REUSED = 200  # trials reserved in one go when their results may be there: each ends in the same script
@@ -227,11 +227,13 @@ def advance(
         return 0
     workers = store.live_workers(found.resource_class)
     _recover(store, found, workers)
+    found = _put_in_order(store, found, workers, archive)
     published = 0
     turn_ends_at = time.monotonic() + TURN_S
     while time.monotonic() < turn_ends_at:
-        moved = _reserve(store, found, workers, archive, ask)
-        if moved and is_ordered(found):
+        ordered = is_ordered(found)
+        moved = _reserve(store, found, workers, BATCH if ordered else _missing(found), archive, ask)
+        if moved and ordered:
             found = store.experiment(experiment)
             continue  # all of them, before the first is claimed: the longest may be the last
         publications = store.claim(found, workers, BATCH)
@@ -243,6 +245,8 @@ def advance(
         if not (claimed or moved) or is_full or published >= found.window:
             return published  # more is asked for when it runs low; short trials must not keep us from other experiments
         found = store.experiment(experiment)
+        if found.is_window_filled:
+            return published
     store.want(experiment)  # thousands of results that were there already must not, either
     return published
 
@@ -256,7 +260,7 @@ def suggest(store: Store, experiment: str, archive: Archive | None = None) -> bo
     found = store.experiment(experiment)
     if found.ending or found.state is not ExperimentState.RUNNING:
         return False
-    return _reserve(store, found, store.live_workers(found.resource_class), archive)
+    return _reserve(store, found, store.live_workers(found.resource_class), _missing(found), archive)
 
 
 def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states: Iterable[TrialState] = ()) -> int:
@@ -268,16 +272,18 @@ def retry(store: Store, experiment: str, *, numbers: Iterable[int] = (), states:
 
 
 def _reserve(
-    store: Store, experiment: Experiment, workers: int, archive: Archive | None, ask: Ask | None = None
+    store: Store,
+    experiment: Experiment,
+    workers: int,
+    missing: int,
+    archive: Archive | None,
+    ask: Ask | None = None,
 ) -> bool:
-    """Bring the next points of the plan into being, as many as the window lacks. Whether the plan moved on.
+    """Bring the next points of the plan into being, as many as are missing. Whether the plan moved on.
 
     Those that have to be suggested are somebody else's business where there is somebody to `ask`.
     """
-    if experiment.exhausted:
-        return False
-    missing = BATCH if is_ordered(experiment) else _missing(experiment)
-    if missing <= 0:
+    if experiment.exhausted or missing <= 0:
         return False
     plan, taken_over = plan_of(experiment.spec), reuse_of(experiment.spec)
     segment = plan.suggested(experiment.next)
@@ -319,10 +325,27 @@ def _missing(experiment: Experiment) -> int:
 
 
 def is_ordered(experiment: Experiment) -> bool:
-    """Whether all trials of a plan are reserved at once, so that the longest of them begin first."""
-    if experiment.end > ORDERED or plan_of(experiment.spec).learns:
-        return False
-    return cost_of(experiment.spec) is not None
+    """Whether all that is left of a plan is reserved at once, so that the longest trials of it begin first."""
+    return cost_of(experiment.spec) is not None and _may_be_reserved_whole(experiment)
+
+
+def _may_be_reserved_whole(experiment: Experiment) -> bool:
+    return experiment.end - experiment.next <= ORDERED and not plan_of(experiment.spec).learns
+
+
+def _put_in_order(store: Store, experiment: Experiment, workers: int, archive: Archive | None) -> Experiment:
+    """Let the longest trials begin first, where no cost is declared but durations tell. The experiment then."""
+    if not ordering.is_look_due(experiment, workers):
+        return experiment
+    if cost_of(experiment.spec) is not None or not _may_be_reserved_whole(experiment):
+        return experiment
+    model = ordering.learn(store, experiment, workers)
+    if model is None:
+        return experiment
+    while _reserve(store, experiment, workers, BATCH, archive):
+        experiment = store.experiment(experiment.id)
+    ordering.reorder(store, experiment, model, workers)
+    return store.experiment(experiment.id)
 
 
 def _spend(store: Store, experiment: Experiment, prices: Mapping[str, float]) -> None:
@@ -343,9 +366,11 @@ def _recover(store: Store, experiment: Experiment, workers: int) -> None:
     nothing at all, as many as are published together.
     """
     if experiment.published:
-        idle = store.has_idle_worker(experiment.resource_class, IDLE_S)
-        most, grace_s = (BATCH, IDLE_S) if idle else (max(2, 2 * workers), GRACE_S)
-        store.recover(experiment, most=most, workers=workers, idle=idle, grace_s=grace_s)
+        store.recover(experiment, most=max(2, 2 * workers), workers=workers, idle=False, grace_s=GRACE_S)
+        ago_s = store.idle_seen_ago(experiment.resource_class, IDLE_S)
+        if ago_s is not None:
+            # A proof of that moment: what was published later may be on its way.
+            store.recover(experiment, most=BATCH, workers=workers, idle=True, grace_s=IDLE_S + ago_s)
 
 
 def _brought(archive: Archive, code: Code) -> Code:

@@ -6,7 +6,7 @@ With `batch: auto` one of short trials carries others along: `more=[[number, gen
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -81,9 +81,10 @@ class Publisher:
         with self._lock:
             self._drop()
 
-    def _send(self, publications: Iterable[Publication]) -> None:
+    def _send(self, publications: Sequence[Publication]) -> None:
         try:
             producer = self._producer = self._producer or self._connect()
+            self._clear_way(producer, publications[0])
             with producer.batch(max_size=BATCH):
                 for publication in publications:
                     self._put(producer, publication)
@@ -96,6 +97,11 @@ class Publisher:
         connection = self._app.connection_for_write()
         connection.ensure_connection(max_retries=1, interval_start=0.1)
         return Producer(connection, auto_declare=False)
+
+    def _clear_way(self, producer: Producer, first: Publication) -> None:
+        """Take what was recalled off the queue where the broker can; elsewhere workers decline it, one by one."""
+        if first.overtakes and not self._is_sqs:
+            producer.channel.withdraw(queue_name(first.resource_class), first.overtakes, below=first.generation)
 
     def _put(self, producer: Producer, publication: Publication) -> None:
         message = TrialMessage(publication.experiment, publication.number, publication.generation)

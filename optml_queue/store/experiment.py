@@ -97,12 +97,12 @@ class Submission:
 class Experiment:
     """An experiment, its counters read at one moment.
 
-    `counts` has every trial state. `window` bounds how many trials wait in the queue. `finished` is the
-    length of the log of finished trials, `archived` how much of it lies in parts, `consolidated` the length
-    that the final files cover (-1: none). `extensions` is how often its plan was extended. `worker_s` is the time of
-    all attempts that ended, `reused` how many trials have the result of an earlier one. `events` counts what was out of
-    the ordinary, under the names that the scripts give it. `is_restoring`: it is coming back from the archive, and not
-    all of it is there.
+    `counts` has every trial state. `window` bounds how many trials wait in the queue; below `low` more are asked for.
+    `finished` is the length of the log of finished trials, `archived` how much of it lies in parts, `consolidated` the
+    length that the final files cover (-1: none). `extensions` is how often its plan was extended. `worker_s` is the
+    time of all attempts that ended, `reused` how many trials have the result of an earlier one. `events` counts what
+    was out of the ordinary, under the names that the scripts give it. `is_restoring`: it is coming back from the
+    archive, and not all of it is there.
     """
 
     id: str
@@ -129,6 +129,7 @@ class Experiment:
     created: int = 0
     published: int = 0
     window: int = WINDOW_AT_START
+    low: int = 1
     recovered: int = 0
     finished: int = 0
     archived: int = 0
@@ -143,6 +144,11 @@ class Experiment:
     @property
     def is_over(self) -> bool:
         return self.state.is_over
+
+    @property
+    def is_window_filled(self) -> bool:
+        """Whether so many trials wait in the queue that nobody asks for more."""
+        return self.published >= self.low
 
     @property
     def is_consolidated(self) -> bool:
@@ -222,6 +228,7 @@ class Experiment:
             created=int(record.get("created", 0)),
             published=published,
             window=int(record.get("window", WINDOW_AT_START)),
+            low=int(record.get("low", 1)),
             recovered=int(record.get("recovered", 0)),
             finished=finished,
             archived=int(record.get("archived", 0)),

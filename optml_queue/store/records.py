@@ -55,6 +55,7 @@ class RestoredTrial:
 class Publication:
     """A trial to be put on the queue. `generation` grows with every publication; older messages are stale.
 
+    `overtakes` names experiments whose messages of a lesser generation, in the same queue, were all recalled for it.
     `more` are number and generation of trials that its message carries along, to run after it.
     """
 
@@ -64,6 +65,7 @@ class Publication:
     generation: int
     resource_class: str
     timeout_s: float | None = None
+    overtakes: frozenset[str] = frozenset()
     more: Carried = ()
 
     @property

@@ -61,6 +61,7 @@ ERROR_MAX = 2_048
 LOG_LIMIT_S = 3_600  # a log that is being restored and does not grow was left by a process that died
 TIMES_S = (0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3600.0)  # upper ends of a histogram of times; prelude.lua has them too
 LOOK_S = 0.025  # between two looks at the log of finished trials
+LAST_SEEN = 10  # idle workers, those that beat last, that are asked since when they are
 SLACK = 64  # a message is overtaken when one published this many later has begun (plus two for each worker)
 
 ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -76,12 +77,14 @@ SCRIPTS = (
     "extend",
     "finish",
     "forget",
+    "hold",
     "interrupt",
     "mark",
     "order",
     "recover",
     "release",
     "reopen",
+    "reorder",
     "report",
     "reserve",
     "rest",
@@ -462,6 +465,7 @@ class Store:
         most 10,000; several experiments of a class share one. With `batch: auto` a message carries several trials once
         these were measured to be short; one that had begun before goes alone.
         """
+        recalled, *messages = self._run("claim", _x(experiment.id), workers, most)
         return [
             Publication(
                 experiment=experiment.id,
@@ -470,10 +474,23 @@ class Store:
                 params=json.loads(params),
                 resource_class=experiment.resource_class,
                 timeout_s=experiment.timeout_s,
+                overtakes=frozenset(recalled),
                 more=tuple(zip(map(int, more[::2]), more[1::2], strict=True)),
             )
-            for params, number, generation, *more in self._run("claim", _x(experiment.id), workers, most)
+            for params, number, generation, *more in messages
         ]
+
+    def waiting(self, experiment: str) -> list[Trial]:
+        """The trials that wait in the queue, and behind it for their first message, in the order of their turns."""
+        x = _x(experiment)
+        published, fresh = self._pipeline(lambda pipe: pipe.zrange(f"{x}:published", 0, -1).zrange(f"{x}:fresh", 0, -1))
+        live = self._live(experiment, [int(n) for n in (*published, *fresh)])
+        return [trial for trial in live.values() if trial.state is TrialState.QUEUED]
+
+    def reorder(self, experiment: str, costs: Mapping[int, float]) -> int:
+        """Let the costliest of these trials run first: those that wait in the queue, too, are recalled. How many."""
+        args = [each for number, cost in costs.items() for each in (number, repr(cost))]
+        return int(self._run("reorder", _x(experiment), *args))
 
     def recover(self, experiment: Experiment, *, most: int, workers: int, idle: bool, grace_s: float) -> int:
         """Put published trials whose message must be lost back in line. How many."""
@@ -826,6 +843,14 @@ class Store:
         """Note that the archive's final files cover `finished` entries of the log. False when another did."""
         return self._mark(experiment, "consolidated", finished, if_was)
 
+    def hold(self, experiment: str, holder: str, lease_s: float) -> bool:
+        """Take, or keep, the claim to archive an experiment. False while another holds it."""
+        return bool(self._run("hold", _x(experiment), holder, int(lease_s * 1000)))
+
+    def let_go(self, experiment: str, holder: str) -> None:
+        """Give the claim back, if it is this holder's."""
+        self._run("hold", _x(experiment), holder, 0)
+
     def _mark(self, experiment: str, field: str, value: int, if_was: int) -> bool:
         return bool(self._run("mark", _x(experiment), field, value, if_was))
 
@@ -919,9 +944,10 @@ class Store:
             pipe.zadd(f"{ROOT}:workers:seen", {name: now_ms + int(ttl_s * 1000)})
             pipe.zadd(f"{ROOT}:workers:{class_}", {name: now_ms + int(ttl_s * 1000)})
             if idle_s is None:
-                pipe.zrem(f"{ROOT}:idle:{class_}", name)
+                pipe.zrem(f"{ROOT}:idle:{class_}", name).zrem(f"{ROOT}:idle:{class_}:seen", name)
             else:
                 pipe.zadd(f"{ROOT}:idle:{class_}", {name: now_ms - int(idle_s * 1000)})
+                pipe.zadd(f"{ROOT}:idle:{class_}:seen", {name: now_ms})
 
         self._pipeline(calls)
 
@@ -930,7 +956,8 @@ class Store:
 
         def calls(pipe: Any) -> None:
             pipe.hdel(f"{ROOT}:workers", name)
-            for key in ("workers:seen", f"workers:{resource_class}", f"idle:{resource_class}"):
+            class_keys = (f"workers:{resource_class}", f"idle:{resource_class}", f"idle:{resource_class}:seen")
+            for key in ("workers:seen", *class_keys):
                 pipe.zrem(f"{ROOT}:{key}", name)
 
         self._pipeline(calls)
@@ -957,12 +984,18 @@ class Store:
             sharers = self.client.zrange(f"{ROOT}:sharing:{experiment.resource_class}", 0, 1)
         return any(id_ != experiment.id for id_ in sharers)
 
-    def has_idle_worker(self, resource_class: str, idle_s: float) -> bool:
-        """Whether a living worker of the class has found its queue empty for that long."""
-        now_ms = self._now_ms()
+    def idle_seen_ago(self, resource_class: str, idle_s: float) -> float | None:
+        """Seconds since a worker of the class last said that it had found its queue empty for `idle_s`; None: none did.
+
+        What was published `idle_s` before that was not in the queue then. It tells nothing of later messages: a worker
+        that took one a moment ago says so at its next beat.
+        """
+        now_ms, key = self._now_ms(), f"{ROOT}:idle:{resource_class}"
         with self._reaching():
-            idle = self.client.zrangebyscore(f"{ROOT}:idle:{resource_class}", "-inf", now_ms - idle_s * 1000)
-            return any((self.client.zscore(f"{ROOT}:workers:seen", name) or 0) > now_ms for name in idle)
+            seen = self.client.zrevrange(f"{key}:seen", 0, LAST_SEEN - 1, withscores=True)
+            since = self.client.zmscore(key, [name for name, _ in seen]) if seen else []
+        proofs = [at for (_, at), start in zip(seen, since, strict=True) if start and start <= at - idle_s * 1000]
+        return max(0.0, (now_ms - max(proofs)) / 1000) if proofs else None
 
     def _now_ms(self) -> int:
         with self._reaching():

@@ -4,13 +4,14 @@
 - A channel that is closed twice while the server is away raises a connection error, which Celery answers by
   connecting again, instead of an AttributeError, which ends the worker.
 - A message that is no trial's is refused and said, instead of ending the worker (see `admission`).
+- Messages that were recalled can be taken off a queue.
 - A server that stays silent is missed within seconds.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from queue import Empty
 from typing import Any
@@ -22,6 +23,34 @@ from optml_queue.broker import QUEUE_PREFIX
 from optml_queue.worker.admission import RefusedError, admit
 
 logger = logging.getLogger(__name__)
+
+
+# KEYS: a queue. ARGV: a generation, then experiments. Takes messages of theirs, of a lesser generation, off the queue.
+# One script: nobody else's message can come in between. A message that cannot be read is left to whoever takes it.
+WITHDRAW = """
+local below, theirs, kept, withdrawn = tonumber(ARGV[1]), {}, {}, 0
+for i = 2, #ARGV do
+  theirs[ARGV[i]] = true
+end
+local messages = redis.call('LRANGE', KEYS[1], 0, -1)
+for _, message in ipairs(messages) do
+  local is_read, read = pcall(cjson.decode, message)
+  local id = is_read and type(read) == 'table' and type(read.headers) == 'table' and read.headers.id
+  local experiment, generation = string.match(type(id) == 'string' and id or '', '^(.*)%.%d+%.(%d+)$')
+  if experiment and theirs[experiment] and tonumber(generation) < below then
+    withdrawn = withdrawn + 1
+  else
+    kept[#kept + 1] = message
+  end
+end
+if withdrawn > 0 then
+  redis.call('DEL', KEYS[1])
+  for _, message in ipairs(kept) do
+    redis.call('RPUSH', KEYS[1], message)
+  end
+end
+return withdrawn
+"""
 
 
 class Channel(kombu_redis.Channel):
@@ -38,6 +67,14 @@ class Channel(kombu_redis.Channel):
         if client is None:
             client = self._commands = self._commands or self._create_client()
         yield client
+
+    def withdraw(self, queue: str, experiments: Iterable[str], *, below: int) -> int:
+        """Take messages of some experiments, of a generation below one, off a queue. How many were.
+
+        They are stale: a worker would decline them, at a millisecond each, before it came to what was published since.
+        """
+        with self.conn_or_acquire() as client:
+            return int(client.eval(WITHDRAW, 1, queue, str(below), *sorted(experiments)))
 
     def _disconnect_pools(self) -> None:
         # Called on closing and after a fork: the client's pool is gone, and with it the client's use.

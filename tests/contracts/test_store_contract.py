@@ -605,21 +605,29 @@ class TestSharing:
     def test_a_newcomer_takes_its_place_before_what_waits(self, store: Store) -> None:
         generations = published(store, 150)
         assert isinstance(begin(store, generations[0]), Assignment)
-        small = another(store, "small", 20)
-        assert [p.number for p in small] == list(range(10))
+        small = another(store, "small", 30)
+        assert [p.number for p in small] == list(range(20))
+        assert {p.overtakes for p in small} == {frozenset([X])}
         assert store.experiment(X).published == 0
         assert begin(store, generations[1], number=1, token="t2") == Declined("stale message")
         again = store.claim(store.experiment(X), workers=2)
         assert [p.number for p in again] == list(range(1, 11))
         assert min(p.generation for p in again) > max(p.generation for p in small)
 
-    def test_nothing_is_recalled_twice_a_second(self, store: Store) -> None:
+    def test_within_a_second_only_those_are_recalled_again_that_filled_the_window_alone(self, store: Store) -> None:
         published(store, 150)
         another(store, "first", 20)
         store.claim(store.experiment(X), workers=2)
         another(store, "second", 20)
         assert store.experiment(X).published == 10
-        assert store.experiment("first").published == 10
+        assert store.experiment("first").published == 20
+        for name in ("first", "second"):
+            store.cancel(name)
+        store.client.hdel("optml:share:default", "level")  # as though it had to be measured anew
+        store.claim(store.experiment(X), workers=2)
+        assert store.experiment(X).published == 100
+        assert {p.overtakes for p in another(store, "third", 20)} == {frozenset([X])}
+        assert store.experiment(X).published == 0
 
     def test_no_experiment_recalls_from_itself_or_by_coming_again(self, store: Store) -> None:
         generations = published(store, 150)
@@ -627,13 +635,21 @@ class TestSharing:
         for _ in range(3):
             store.claim(store.experiment(X), workers=2)
             store.claim(store.experiment("small"), workers=2)
-        assert (store.experiment(X).published, store.experiment("small").published) == (10, 10)
+        assert (store.experiment(X).published, store.experiment("small").published) == (10, 20)
         assert begin(store, generations[9], number=9) == Declined("stale message")
 
     def test_shares_grow_with_two_to_the_power_of_the_priority(self, store: Store) -> None:
         published(store, 1_000)
-        urgent = another(store, "urgent", 1_000, workers=40, priority=2)
-        assert (len(urgent), len(store.claim(store.experiment(X), workers=40))) == (64, 16)
+        assert len(another(store, "urgent", 1_000, workers=40, priority=2)) == 80
+        assert store.claim(store.experiment("urgent"), workers=40) == []
+        assert (store.experiment("urgent").window, len(store.claim(store.experiment(X), workers=40))) == (64, 16)
+
+    def test_a_newcomer_may_fill_the_window_unless_it_is_outweighed(self, store: Store) -> None:
+        published(store, 1_000)
+        assert len(another(store, "equal", 1_000, workers=40)) == 80
+        assert len(another(store, "urgent", 1_000, workers=40, priority=3)) == 80
+        assert len(another(store, "patient", 1_000, workers=40, priority=1)) == 20
+        assert store.claim(store.experiment("equal"), workers=40) == []  # its share has long been used
 
     def test_what_one_has_no_use_for_the_others_have(self, store: Store) -> None:
         published(store, 1_000)
@@ -1036,10 +1052,12 @@ class TestWorkers:
         time.sleep(0.005)
         assert store.live_workers("gpu") == 2
         assert [worker.name for worker in store.workers()] == ["w1", "w2"]
-        assert store.has_idle_worker("gpu", 5.0)
-        assert not store.has_idle_worker("gpu", 10.0)
+        ago_s = store.idle_seen_ago("gpu", 5.0)
+        assert ago_s is not None
+        assert 0.005 <= ago_s < 5
+        assert store.idle_seen_ago("gpu", 10.0) is None
         store.worker_gone("w2", "gpu")
-        assert not store.has_idle_worker("gpu", 5.0)
+        assert store.idle_seen_ago("gpu", 5.0) is None
 
 
 def test_create_is_safe_to_repeat_and_refuses_a_taken_id(store: Store) -> None:

@@ -157,6 +157,13 @@ class TrialsLife(RuleBasedStateMachine):
         found, self.model = self.model.recover()
         assert self.store.recover(self.store.experiment(X), most=100, workers=1, idle=True, grace_s=0) == found
 
+    @rule(costs=st.lists(st.floats(0, 10), min_size=TRIALS, max_size=TRIALS))
+    def reorder(self, costs: list[float]) -> None:
+        placed, self.model = self.model.reorder()
+        waiting = [trial.number for trial in self.store.waiting(X)]
+        found = self.store.reorder(X, {n: costs[n] for n in waiting})
+        assert found == placed
+
     @rule()
     def drain(self) -> None:
         drained, self.model = self.model.drain()

@@ -110,6 +110,15 @@ class StoreModel(NamedTuple):
             return 0, self
         return self._unpublish()
 
+    def reorder(self) -> tuple[int, StoreModel]:
+        """Put what waits, for its first message or in the queue, in another order: all messages are stale then."""
+        model, placed = self, 0
+        for n, trial in enumerate(self.trials if self.may_run else ()):
+            if trial.place in (FRESH, PUBLISHED):
+                generation = 0 if trial.place == PUBLISHED else trial.generation
+                model, placed = model._with(n, place=FRESH, generation=generation), placed + 1
+        return placed, model
+
     def _unpublish(self) -> tuple[int, StoreModel]:
         model, found = self, 0
         for n, trial in enumerate(self.trials):

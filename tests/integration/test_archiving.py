@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from optml_queue.settings import read_settings
 from optml_queue.spec import parse_spec
 from optml_queue.store import Assignment, NewTrial, Store, Submission
 from optml_queue.trial import TrialResult, TrialState, digest
+from optml_queue.worker import claims
 from optml_queue.worker.application import Application
+from optml_queue.worker.archivist import Archivist
 from optml_queue.worker.control import Control
 from tests.moto_server import aws_settings, moto_server
 from tests.valkey_server import valkey_server
@@ -96,6 +99,65 @@ def test_an_archive_in_s3_answers_as_the_store_does(store: Store, bucket: str, m
     assert source.attempts(X, 2)[0].error == "ValueError: no\nluck"
     assert [source.logs(X, number) for number in range(4)] == [store.logs(X, number) for number in range(4)]
     assert archive.get(f"{X}/error.png").startswith(b"\x89PNG")
+
+
+class Writing(Archivist):
+    """An archivist whose looks the test makes, and that notes what it writes."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        super().__init__(store, str(folder))
+        self.watch([X])
+        self.wrote = 0
+
+    def look(self) -> int:
+        """How often it came to write at this look."""
+        before = self.wrote
+        self._look_after(X)
+        return self.wrote - before
+
+    def _archive(self, experiment: str) -> bool:
+        self.wrote += 1
+        return super()._archive(experiment)
+
+
+def test_of_two_archivists_one_writes_and_the_other_takes_over_when_it_is_gone_or_fails(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(results, "PART_LENGTH", 1)
+    spec = parse_spec(SPEC, "grid.yaml", Path.cwd())
+    store.create(X, Submission("lms", spec.to_json(), 4, "nmse", Goal.MINIMIZE, "default"))
+    write_opening(open_archive(str(tmp_path)), store.experiment(X))
+    points = [{"learning_rate": rate} for rate in (0.5, 1e-6, 5e-6, 1e-7)]
+    store.reserve(X, 0, 4, [NewTrial(n, dict(point), 0) for n, point in enumerate(points)], exhausted=True)
+
+    def parts() -> int:
+        return len(list((tmp_path / X / "parts").glob("*")))
+
+    first, second = Writing(store, tmp_path), Writing(store, tmp_path)
+    run(store, 0, TrialResult(TrialState.COMPLETE, {"nmse": 0.5}))
+    assert [first.look(), second.look(), first.look(), second.look()] == [1, 0, 1, 0]
+    assert (parts(), store.experiment(X).archived) == (1, 1)
+    # The first one dies: it renews its claim no more.
+    store.client.pexpire(f"optml:x:{X}:archivist", 1)
+    run(store, 1, TrialResult(TrialState.COMPLETE, {"nmse": 0.4}))
+    time.sleep(0.005)
+    assert [second.look(), first.look()] == [1, 0]
+    assert parts() == 2
+    # The second one's archive cannot be written to any more: the first one's can.
+    run(store, 2, TrialResult(TrialState.COMPLETE, {"nmse": 0.3}))
+    second._archive_url = "/dev/null/nowhere"
+    assert [second.look(), second.look(), first.look()] == [1, 0, 1]
+    # A slow archive: the claim is kept while it is written to.
+    monkeypatch.setattr(claims, "LEASE_S", 0.9)
+    with first._claims.kept(X):
+        store.client.pexpire(f"optml:x:{X}:archivist", 600)
+        time.sleep(0.7)
+        second._stands_back_until.clear()
+        assert second.look() == 0
+    run(store, 3, TrialResult(TrialState.COMPLETE, {"nmse": 0.2}))
+    assert [first.look(), first._watched] == [1, {}]
+    assert store.experiment(X).is_consolidated
+    assert store.client.exists(f"optml:x:{X}:archivist") == 0
 
 
 def test_what_a_crashed_server_forgot_is_archived_again(tmp_path: Path) -> None:

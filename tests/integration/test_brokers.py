@@ -199,6 +199,26 @@ def test_redis_keeps_nothing_of_a_message_that_was_delivered() -> None:
         publisher.close()
 
 
+def test_what_was_recalled_is_taken_off_the_queue_where_the_broker_can(installation: Installation) -> None:
+    app = installation.app
+    publisher, consumer = Publisher(app), Consumer(app, "recall")
+    stale = [Publication("huge.1", number, {"value": number}, number + 1, "recall") for number in range(8)]
+    kept = [Publication("else-abcde", 0, {}, 9, "recall"), Publication("huge.1", 0, {}, 11, "recall")]
+    newcomer = Publication("small-abcde", 0, {}, 10, "recall", overtakes=frozenset(["huge.1"]))
+    publisher.publish([*stale, *kept])
+    publisher.publish([newcomer])
+    is_sqs = installation.settings.broker.is_sqs
+    expected = [*(stale if is_sqs else ()), *kept, newcomer]
+    found = [call_of(message) for message in consumer.take(len(expected))]
+    for message in consumer.messages:
+        message.ack()
+    assert sorted((c.experiment, c.number, c.generation) for c in found if c) == sorted(
+        (p.experiment, p.number, p.generation) for p in expected
+    )
+    consumer.close()
+    publisher.close()
+
+
 def test_a_running_broker_passes_the_check(installation: Installation) -> None:
     check_broker(installation.settings.broker)
 

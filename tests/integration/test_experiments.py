@@ -7,11 +7,13 @@ import random
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from optml_queue import experiments
-from optml_queue.store import Assignment, ExperimentState, Publication, Store, Submission
+from optml_queue.budget import Budget
+from optml_queue.store import Assignment, Declined, ExperimentState, NewTrial, Publication, Store, Submission
 from optml_queue.trial import Params, TrialResult, TrialState, digest
 
 pytestmark = pytest.mark.integration
@@ -59,10 +61,10 @@ SUBMISSION = Submission(
 )
 
 
-def started(store: Store, monkeypatch: pytest.MonkeyPatch, size: int, **limits: int) -> Line:
+def started(store: Store, monkeypatch: pytest.MonkeyPatch, size: int, **limits: Any) -> Line:
     plan = Line(size)
     monkeypatch.setattr(experiments, "plan_of", lambda _spec: plan)
-    assert store.create(X, replace(SUBMISSION, end=size, **limits))  # type: ignore[arg-type]
+    assert store.create(X, replace(SUBMISSION, end=size, **limits))
     return plan
 
 
@@ -123,6 +125,90 @@ def test_max_parallel_is_never_exceeded(store: Store, monkeypatch: pytest.Monkey
         complete(store, queue.messages.pop(0))
 
 
+class Weather:
+    """What may befall an experiment that runs five trials at once, beside others that come and recall its messages."""
+
+    MOST = 5
+    TRIALS = 60
+
+    def __init__(self, store: Store, seed: int) -> None:
+        self.store = store
+        self.chance = random.Random(seed)
+        self.messages: list[Publication] = []
+        self.submit(X, self.MOST)
+        self.claim()
+
+    def submit(self, name: str, max_parallel: int, priority: int = 0) -> None:
+        submission = replace(SUBMISSION, end=self.TRIALS, max_parallel=max_parallel, priority=priority)
+        assert self.store.create(name, submission)
+        new = [NewTrial(n, {"rate": n / 7}, 0, cost=self.chance.random()) for n in range(self.TRIALS)]
+        assert self.store.reserve(name, 0, self.TRIALS, new, exhausted=True)
+
+    def newcomer(self) -> None:
+        self.store.client.hdel("optml:share:default", "recalled")  # as though a second had passed
+        name = f"new-{len(self.store.ids())}"
+        self.submit(name, 3, self.chance.randint(-1, 2))
+        self.store.claim(self.store.experiment(name), workers=2)
+
+    def deliver(self) -> None:
+        message, token = self.chance.choice(self.messages[-12:]), f"t{self.chance.random()}"
+        if not isinstance(begin(self.store, message, token, self.chance.choice([0.0, 30.0])), Assignment):
+            return
+        if (fate := self.chance.random()) < 0.3:
+            self.store.finish(X, message.number, token, TrialResult(TrialState.COMPLETE, {"nmse": 1.0}))
+        elif fate < 0.7:
+            delay_s = self.chance.choice([0.0, 1_000.0])
+            self.store.release(X, message.number, token, "lost", failed=True, delay_s=delay_s)
+
+    def claim(self) -> None:
+        self.messages += self.store.claim(self.store.experiment(X), workers=2)
+
+    def recover(self) -> None:
+        most = self.chance.randint(1, self.MOST)
+        self.store.recover(self.store.experiment(X), most=most, workers=2, idle=True, grace_s=0)
+
+    def expire(self) -> None:
+        self.store.expire()
+
+    def back_offs_end(self) -> None:
+        for number in self.store.client.zrange(f"optml:x:{X}:due", 0, -1):
+            self.store.client.zadd(f"optml:x:{X}:due", {number: 0}, xx=True)
+
+    def pause_or_resume(self) -> None:
+        self.chance.choice([self.store.pause, self.store.resume, self.store.resume])(X)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_max_parallel_holds_whatever_is_recalled_lost_or_paused(store: Store, seed: int) -> None:
+    weather = Weather(store, seed)
+    deeds = [weather.deliver] * 20 + [weather.claim] * 8 + [weather.recover] * 6 + [weather.back_offs_end] * 2
+    deeds += [weather.expire, weather.newcomer, weather.pause_or_resume]
+    fullest = 0
+    for _ in range(250):
+        deed = weather.chance.choice(deeds)
+        deed()
+        found = store.experiment(X)
+        taken = found.published + found.counts[TrialState.RUNNING]
+        assert taken <= weather.MOST, deed.__name__
+        fullest = max(fullest, taken)
+    assert fullest == weather.MOST
+
+
+def test_quick_workers_do_not_keep_the_control_process(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(store, monkeypatch, 1_000)
+    queue = Queue()
+    experiments.advance(store, queue.publish, X)
+    for _ in range(25):
+        complete(store, queue.messages.pop(0))
+
+    def publish_to_quick_workers(publications: Sequence[Publication]) -> None:
+        queue.publish(publications)
+        for _ in range(5):
+            complete(store, queue.messages.pop(0))
+
+    assert experiments.advance(store, publish_to_quick_workers, X) == 25
+
+
 def test_a_lost_message_is_published_again(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     started(store, monkeypatch, 3)
     monkeypatch.setattr(experiments, "IDLE_S", 0.0)
@@ -133,6 +219,57 @@ def test_a_lost_message_is_published_again(store: Store, monkeypatch: pytest.Mon
     time.sleep(0.002)
     assert experiments.advance(store, queue.publish, X) == 2
     assert [message.number for message in queue.messages] == [0, 1]
+    # It proves nothing of what was published after it.
+    time.sleep(0.002)
+    assert experiments.advance(store, queue.publish, X) == 0
+
+
+def ended_after(store: Store, message: Publication, duration_s: float) -> None:
+    """A worker takes a message; its trial takes so long."""
+    assert isinstance(begin(store, message, f"t{message.number}"), Assignment)
+    key = f"optml:x:{X}:t:{message.number}"
+    store.client.hset(key, "b", int(store.client.hget(key, "b")) - int(duration_s * 1000))
+    store.finish(X, message.number, f"t{message.number}", TrialResult(TrialState.COMPLETE, {"nmse": 1.0}))
+
+
+def test_once_durations_tell_the_longest_run_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = started(store, monkeypatch, 240)
+    for name in ("w1", "w2", "w3", "w4"):
+        store.worker_beat(name, {"class": "default"}, ttl_s=30)
+    queue = Queue()
+    experiments.advance(store, queue.publish, X)
+    assert [message.number for message in queue.messages] == plan.expected()[:100]
+    first, stale = queue.messages[:8], queue.messages[8:]
+    for message in first:
+        ended_after(store, message, 10.0 * (1 + message.number))
+    queue.messages.clear()
+    experiments.advance(store, queue.publish, X)
+    assert [message.number for message in queue.messages] == plan.expected()[:-101:-1]  # of all that are left
+    assert store.experiment(X).exhausted
+    assert {message.overtakes for message in queue.messages} == {frozenset([X])}
+    assert begin(store, stale[0], "late") == Declined("stale message")
+    # What is in good order is left alone, however much is observed; nothing is lost, and nothing comes twice.
+    while not store.experiment(X).is_over:
+        message = queue.messages.pop(0)
+        ended_after(store, message, 10.0 * (1 + message.number))
+        experiments.advance(store, queue.publish, X)
+    assert store.experiment(X).events == {"declined:stale message": 1}
+    assert [trial.number for trial in store.stream(X)] == plan.expected()
+
+
+@pytest.mark.parametrize("limits", [{"target": 0.5}, {"budget": Budget(trials=300)}, {"max_parallel": 1}])
+def test_the_order_of_numbers_stays_where_another_may_do_harm_or_no_good(
+    store: Store, monkeypatch: pytest.MonkeyPatch, limits: dict[str, Any]
+) -> None:
+    plan = started(store, monkeypatch, 60, **limits)
+    for name in ("w1", "w2"):
+        store.worker_beat(name, {"class": "default"}, ttl_s=30)
+    queue = Queue()
+    for _ in range(12):
+        experiments.advance(store, queue.publish, X)
+        message = queue.messages.pop(0)
+        ended_after(store, message, 10.0 * (1 + message.number))
+    assert [message.number for message in store.finished(X, 0, 20)] == plan.expected()[:12]
 
 
 class BadQueue(Queue):

@@ -1,9 +1,12 @@
 -- KEYS: x. ARGV: live workers, most. Takes trials for publishing, as many as window and max_parallel leave room for.
--- Returns the messages to publish: of each the point of its first trial, then number and generation of every trial that it carries.
+-- Returns the list of experiments that were recalled, then the messages to publish: of each the point of its first trial, then number
+-- and generation of every trial that it carries. The experiment itself is recalled when its trials were put in another order (see
+-- reorder.lua).
 --
 -- An experiment alone in its class has the whole window. Several share one that is short, for what waits in the queue
 -- cannot be overtaken: each has a part of it in proportion to its weight, 2^priority, and at least one trial. What
--- one has no use for, the others have. When another arrives, what waits is recalled, so that it need not stand behind.
+-- one has no use for, the others have. When another arrives, what waits is recalled, so that it need not stand behind,
+-- and it may fill the window at first: a small one then ends about as soon as it would alone.
 local x = KEYS[1]
 local now = now_ms()
 local LEVEL_HOLDS_MS, RECALL_EVERY_MS = 250, 1000
@@ -81,6 +84,7 @@ local function level_of(window, sharers)
   return weights > 0 and window / weights or window
 end
 
+-- The level, the window, and the weight of the heaviest, the latter two only when measured anew, as for a newcomer.
 -- With several sharers measured anew a few times a second, whatever their number.
 local function level(class, workers, is_new)
   local key, sharing = ROOT .. ':share:' .. class, ROOT .. ':sharing:' .. class
@@ -88,12 +92,13 @@ local function level(class, workers, is_new)
   if known[1] and not is_new and tonumber(known[2]) > now and redis.call('ZCARD', sharing) > 1 then
     return tonumber(known[1])
   end
-  local members, sharers, rates = redis.call('ZRANGE', sharing, 0, -1, 'WITHSCORES'), {}, 0
+  local members, sharers, rates, heaviest = redis.call('ZRANGE', sharing, 0, -1, 'WITHSCORES'), {}, 0, 0
   for i = 1, #members, 2 do
     local demand, rate = demand_of(ROOT .. ':x:' .. members[i], workers)
     if demand then
       sharers[#sharers + 1] = { demand = demand, weight = tonumber(members[i + 1]) }
       rates = rates + rate
+      heaviest = math.max(heaviest, tonumber(members[i + 1]))
     else
       redis.call('ZREM', sharing, members[i])
     end
@@ -101,18 +106,19 @@ local function level(class, workers, is_new)
   local window = math.min(10000, math.max(#sharers > 1 and 20 or 100, 2 * workers, math.ceil(WINDOW_S * rates)))
   local found = #sharers > 1 and level_of(window, sharers) or window / (sharers[1] and sharers[1].weight or 1)
   redis.call('HSET', key, 'level', string.format('%.17g', found), 'until', int(now + LEVEL_HOLDS_MS))
-  return found
+  return found, window, heaviest
 end
 
 -- Take back what others published and no worker began: their messages are stale from now on. The oldest stays first.
-local function recall(class)
-  local key = ROOT .. ':share:' .. class
-  if now < tonumber(redis.call('HGET', key, 'recalled') or '0') + RECALL_EVERY_MS then
-    return -- what stands in the queue is little: it was filled since
-  end
+-- Soon after such a recall only from those with more than a window there, who filled it alone: newcomers that come one
+-- after another would overtake each other. Returns the experiments whose messages they are.
+local function recall(class, window)
+  local key, recalled = ROOT .. ':share:' .. class, {}
+  local is_soon = now < tonumber(redis.call('HGET', key, 'recalled') or '0') + RECALL_EVERY_MS
   for _, id in ipairs(redis.call('ZRANGE', ROOT .. ':sharing:' .. class, 0, -1)) do
     local other = ROOT .. ':x:' .. id
-    local numbers = other ~= x and redis.call('ZRANGE', other .. ':published', 0, -1) or {}
+    local waiting = other == x and 0 or redis.call('ZCARD', other .. ':published')
+    local numbers = waiting > (is_soon and window or 0) and redis.call('ZRANGE', other .. ':published', 0, -1) or {}
     for i, n in ipairs(numbers) do
       redis.call('HSET', other .. ':t:' .. n, 'g', 0)
       redis.call('ZADD', other .. ':due', string.format('%.4f', now - 10 + i / 1000), n)
@@ -120,26 +126,30 @@ local function recall(class)
     if #numbers > 0 then
       redis.call('DEL', other .. ':published')
       redis.call('HSET', key, 'recalled', int(now))
+      recalled[#recalled + 1] = id
       want(other)
     end
   end
+  return recalled
 end
 
 local facts = redis.call('HMGET', x, 'state', 'ending', 'max_parallel', 'class', 'priority')
 if facts[1] ~= 'running' or facts[2] then
-  return {}
+  return { {} }
 end
 local class, weight = facts[4], 2 ^ tonumber(facts[5] or '0')
 measure()
 local workers = tonumber(ARGV[1])
 local is_new = demand_of(x, workers) ~= nil and redis.call('ZADD', ROOT .. ':sharing:' .. class, 'NX', weight, id_of(x)) == 1
-local share = level(class, workers, is_new) * weight
-local window = math.max(1, math.floor(math.min(10000, share) + 1e-6))
-if is_new then
-  recall(class)
+local share, whole, heaviest = level(class, workers, is_new)
+local window = math.max(1, math.floor(math.min(10000, share * weight) + 1e-6))
+local recalled = is_new and recall(class, whole) or {}
+if redis.call('HDEL', x, 'recalled') == 1 then
+  recalled[#recalled + 1] = id_of(x)
 end
 local published = redis.call('ZCARD', x .. ':published')
-local room = window - published
+-- A newcomer may fill the window, if none outweighs it; else a part of it, in proportion.
+local room = (is_new and math.max(window, math.floor(whole * weight / heaviest + 1e-6)) or window) - published
 if facts[3] and facts[3] ~= '' then
   room = math.min(room, tonumber(facts[3]) - published - redis.call('ZCARD', x .. ':running'))
 end
@@ -148,7 +158,7 @@ local low = math.max(window * 0.5, math.min(window * 0.8, 2 * workers))
 redis.call('HSET', x, 'window', window, 'low', math.max(1, math.floor(low)))
 room = math.min(room, tonumber(ARGV[2]))
 if room <= 0 then
-  return {}
+  return { recalled }
 end
 local numbers = redis.call('ZRANGEBYSCORE', x .. ':due', '-inf', now, 'LIMIT', 0, room)
 for _, n in ipairs(numbers) do
@@ -164,7 +174,7 @@ end
 local sequence = redis.call('INCRBY', ROOT .. ':sequence:' .. class, #numbers) - #numbers
 local most = carried(workers, published + #numbers)
 redis.call('HSET', x, 'carried', most)
-local messages, shared, published_now = {}, nil, {}
+local reply, shared, published_now = { recalled }, nil, {}
 for _, n in ipairs(numbers) do
   local key = x .. ':t:' .. n
   local t = redis.call('HMGET', key, 's', 'a')
@@ -176,11 +186,11 @@ for _, n in ipairs(numbers) do
     local message = t[2] == '0' and shared
     if not message or #message > 2 * most then
       message = { redis.call('HGET', key, 'p') }
-      messages[#messages + 1] = message
+      reply[#reply + 1] = message
       shared = t[2] == '0' and message or shared
     end
     add(message, n, sequence)
   end
 end
 send('ZADD', x .. ':published', published_now)
-return messages
+return reply

@@ -23,6 +23,7 @@
 --   <x>:rung:<b>:<step> zset    trials that came to a rung of bracket b (see report.lua); score: their value, smallest best
 --   <x>:averages:<step> zset    complete trials; score: mean of their values up to the step, smallest best (median stopping)
 --   <x>:bests           hash    trial -> its best value so far, smallest best, where early stopping needs it
+--   <x>:archivist       string  who archives the experiment; gone when its lease has ended
 --   <x>:recoveries      list    times (ms) from the loss of an attempt to the begin of the next, the last ones
 --   optml:leases        zset    "<id>|<n>"; score: end of the lease (ms)
 --   optml:active        zset    experiments that are not over
