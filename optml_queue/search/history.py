@@ -37,8 +37,8 @@ class Ask:
 class Tell:
     """A point's result: `number` is that of its ask, `position` its place in the log of finished trials.
 
-    `value` is None when no trial of the point has a finite figure. `state` is DIVERGED when any of its trials is, or breaks
-    a constraint, STOPPED_EARLY when any was, COMPLETE when all are, and FAILED otherwise.
+    `value` is None when no trial of the point has a finite figure. `state` is DIVERGED when any of its trials is, or
+    breaks a constraint, STOPPED_EARLY when any was, COMPLETE when all are, and FAILED otherwise.
     """
 
     number: int
