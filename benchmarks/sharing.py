@@ -26,7 +26,6 @@ from optml_queue.broker import queue_name  # noqa: E402
 from tests.cluster import Cluster, cluster  # noqa: E402
 from tests.valkey_server import valkey_server  # noqa: E402
 
-
 OBSERVED_S = 2.0
 
 
