@@ -256,9 +256,9 @@ def _may_be_reserved_whole(experiment: Experiment) -> bool:
 
 def _put_in_order(store: Store, experiment: Experiment, workers: int) -> Experiment:
     """Let the longest trials begin first, where no cost is declared but durations tell. The experiment then."""
-    if cost_of(experiment.spec) is not None or not _may_be_reserved_whole(experiment):
+    if experiment.end - experiment.next > ORDERED or not ordering.is_look_due(experiment, workers):
         return experiment
-    if not ordering.is_look_due(experiment, workers):
+    if cost_of(experiment.spec) is not None or plan_of(experiment.spec).learns:
         return experiment
     model = ordering.learn(store, experiment, workers)
     if model is None:
