@@ -30,7 +30,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -92,14 +92,14 @@ class Row:
 
 
 @contextmanager
-def ours(workers: int) -> Iterator[tuple[Run, int]]:
+def ours(workers: int, batch: str = "off") -> Iterator[tuple[Run, int]]:
     """This package with its own server, as a user without any broker has it."""
     os.environ["OPTML_ALLOW_PROGRAMS"] = "true"
     with tempfile.TemporaryDirectory(prefix="optml-peers-") as folder, join(Path(folder), workers=workers) as session:
         store, archive = Store.from_url(session.url), open_archive(session.archive_url)
 
         def run(spec: Spec, _points: Points) -> int:
-            return finished(store, submit(store, archive, spec))
+            return finished(store, submit(store, archive, replace(spec, batch=batch)))
 
         yield run, session.record.pid
 
@@ -308,6 +308,7 @@ def optimise(kind: str, url: str, name: str, points: Points) -> None:
 PEERS = (
     Peer("OptML Queue", ours),
     Peer("stock Celery, same store writes", stock_celery),
+    Peer("OptML Queue, batch: auto", partial(ours, batch="auto")),
     Peer("ProcessPoolExecutor, chunksize 1", process_pool),
     Peer("joblib/loky", loky, ("joblib",)),
     Peer("GridSearchCV", grid_search, ("sklearn",)),
@@ -316,7 +317,7 @@ PEERS = (
     Peer("Optuna, sqlite", optuna_sqlite, ("optuna", "sqlalchemy"), most=200),
     Peer("Ray Tune, actors reused", ray_tune, ("ray.tune",), most=60),
 )
-INTERLEAVED = 2  # of the peers, the first ones: whose ratio is asked for
+INTERLEAVED = 2  # of the peers, the first ones: one message a trial on either side
 
 
 # Measuring.
@@ -437,7 +438,7 @@ def plot(found: Mapping[str, list[Row]], path: Path) -> None:
     FigureCanvasAgg(figure)
     for place, (work, rows) in enumerate(found.items(), 1):
         axes = figure.add_subplot(len(found), 1, place)
-        colors = ["#4c72b0", *["#8c8c8c"] * (len(rows) - 1)]
+        colors = ["#4c72b0" if "OptML" in row.peer else "#8c8c8c" for row in rows]
         drawn = axes.barh([row.peer for row in rows], [row.per_s for row in rows], color=colors)
         axes.bar_label(drawn, fmt="{:,.0f}", padding=3)
         axes.set_xscale("log")

@@ -335,9 +335,9 @@ def _may_be_reserved_whole(experiment: Experiment) -> bool:
 
 def _put_in_order(store: Store, experiment: Experiment, workers: int, archive: Archive | None) -> Experiment:
     """Let the longest trials begin first, where no cost is declared but durations tell. The experiment then."""
-    if not ordering.is_look_due(experiment, workers):
+    if experiment.end - experiment.next > ORDERED or not ordering.is_look_due(experiment, workers):
         return experiment
-    if cost_of(experiment.spec) is not None or not _may_be_reserved_whole(experiment):
+    if cost_of(experiment.spec) is not None or plan_of(experiment.spec).learns:
         return experiment
     model = ordering.learn(store, experiment, workers)
     if model is None:

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 from optml_queue.driver import LEADING_COLUMNS, TRAILING_COLUMNS
 from optml_queue.errors import InputError
-from optml_queue.trial import ParamValue, Trial, TrialState, between, encode
+from optml_queue.trial import REUSED_FROM, ParamValue, Trial, TrialState, between, encode
 
 _TIMES = frozenset({"queued_at", "started_at", "finished_at"})
 _ROW_GROUP = 10_000
@@ -133,7 +133,9 @@ def _rows(spool: Spool, columns: Columns) -> Iterator[list[Any]]:
     """
     spelled = [name for name in columns.parameters if spool.kinds(name) & _SPELLED]
     for record in spool.records():
-        number, state, params, seed, metrics, reason, error, attempts, worker, queued, started, finished, _ = record
+        number, state, params, seed, metrics, reason, error, attempts, worker, queued, started, finished, origin = (
+            record
+        )
         for name in spelled:
             if type(params.get(name)) in _SPELLED:
                 params[name] = cell(params[name])
@@ -152,6 +154,7 @@ def _rows(spool: Spool, columns: Columns) -> Iterator[list[Any]]:
             utc(finished),
             between(queued, started),
             between(started, finished),
+            origin.get(REUSED_FROM, ""),
         ]
 
 

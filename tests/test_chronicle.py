@@ -51,6 +51,18 @@ def first_of(number: int) -> int:
     return number - number % SEEDS
 
 
+def test_a_broken_constraint_is_as_bad_as_a_diverged_trial() -> None:
+    world = World()
+    world.reserve()
+    for choice in (0, 0):
+        world.finish(choice, TrialState.COMPLETE)
+    firsts = {number: first_of(number) for number in world.trials}
+    assert history_of(world.trials.values(), world.log, "m", firsts).tells[0].value == 0.0
+    world.trials[1] = replace(world.trials[1], reason="infeasible: m < 0")
+    (tell,) = history_of(world.trials.values(), world.log, "m", firsts).tells
+    assert (tell.state, tell.value) == (TrialState.DIVERGED, None)
+
+
 steps = st.lists(
     st.one_of(
         st.just(("reserve",)),

@@ -132,8 +132,8 @@ class Pace:
 
 
 def better(candidate: Trial, best: Trial | None, metric: str, goal: Goal) -> bool:
-    """Whether `candidate` beats `best`: complete, with the metric, and strictly nearer to the goal."""
-    if candidate.state is not TrialState.COMPLETE or metric not in candidate.metrics:
+    """Whether `candidate` beats `best`: complete and feasible, with the metric, and strictly nearer to the goal."""
+    if candidate.state is not TrialState.COMPLETE or metric not in candidate.metrics or not candidate.is_feasible:
         return False
     if best is None:
         return True

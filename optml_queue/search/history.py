@@ -37,8 +37,8 @@ class Ask:
 class Tell:
     """A point's result: `number` is that of its ask, `position` its place in the log of finished trials.
 
-    `value` is None when no trial of the point has a finite figure. `state` is DIVERGED when any of its trials is,
-    STOPPED_EARLY when any was, COMPLETE when all are, and FAILED otherwise.
+    `value` is None when no trial of the point has a finite figure. `state` is DIVERGED when any of its trials is, or
+    breaks a constraint, STOPPED_EARLY when any was, COMPLETE when all are, and FAILED otherwise.
     """
 
     number: int
@@ -100,8 +100,8 @@ def outcome(trials: Sequence[Trial], metric: str) -> tuple[TrialState, float | N
     states = {trial.state for trial in trials}
     values = [trial.metrics.get(metric, math.nan) for trial in trials if trial.state in _MEASURED]
     finite = [value for value in values if math.isfinite(value)]
-    if TrialState.DIVERGED in states:
-        return TrialState.DIVERGED, None
+    if TrialState.DIVERGED in states or not all(trial.is_feasible for trial in trials):
+        return TrialState.DIVERGED, None  # a constraint broken is as bad: its value must draw nobody there
     if not finite:
         return TrialState.FAILED, None
     state = TrialState.STOPPED_EARLY if TrialState.STOPPED_EARLY in states else TrialState.COMPLETE

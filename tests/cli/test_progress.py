@@ -183,15 +183,16 @@ def test_each_finished_trial_is_read_once() -> None:
     assert last.best == trials[0]
 
 
-def test_the_best_is_never_a_diverged_one_and_follows_the_goal() -> None:
+def test_the_best_is_never_a_diverged_or_infeasible_one_and_follows_the_goal() -> None:
     trials = [
         trial(0, metrics={"nmse": 0.5}),
         trial(1, "diverged", metrics={"nmse": -3.0}),
         trial(2, metrics={"nmse": 0.7}),
         trial(3, metrics={}),
+        trial(4, metrics={"nmse": 0.1}, reason="infeasible: nmse > 0.4"),
     ]
-    assert Follower(Script(moment(trials)), "x", total=Total(4)).poll().best == trials[0]
-    assert Follower(Script(moment(trials, goal="maximize")), "x", total=Total(4)).poll().best == trials[2]
+    assert Follower(Script(moment(trials)), "x", total=Total(5)).poll().best == trials[0]
+    assert Follower(Script(moment(trials, goal="maximize")), "x", total=Total(5)).poll().best == trials[2]
 
 
 def test_a_counted_total_serves_until_the_store_knows_better() -> None:

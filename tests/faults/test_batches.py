@@ -50,8 +50,8 @@ def share_messages(workers: Cluster, experiment: str) -> None:
 
 @pytest.mark.parametrize("victim", ["child", "worker"])
 def test_a_death_in_their_midst_is_nobody_s_failure(workers: Cluster, victim: str) -> None:
-    serial = serial_results(workers.spec(grid(3_000)))
-    experiment = workers.submit(grid(3_000), f"{BATCH}\nretry: {{max_attempts: 1}}")
+    serial = serial_results(workers.spec(grid(1_200)))
+    experiment = workers.submit(grid(1_200), f"{BATCH}\nretry: {{max_attempts: 1}}")
     share_messages(workers, experiment)
     main = next(iter(workers.mains().values()))
     assert not workers.store.experiment(experiment).is_over
@@ -65,22 +65,22 @@ def test_a_death_in_their_midst_is_nobody_s_failure(workers: Cluster, victim: st
 
 
 def test_only_the_one_that_kills_its_process_fails(workers: Cluster) -> None:
-    lines = f"{grid(2_000)}\n  dies_of: {{value: {int(signal.SIGSEGV)}, when: value == 1500}}\n  deaths: {{value: 9}}"
+    lines = f"{grid(1_000)}\n  dies_of: {{value: {int(signal.SIGSEGV)}, when: value == 700}}\n  deaths: {{value: 9}}"
     experiment = workers.submit(lines, f"{BATCH}\nretry: {{max_attempts: 2}}")
     share_messages(workers, experiment)
     found = workers.end(experiment)
-    assert (found.counts[TrialState.COMPLETE], found.counts[TrialState.FAILED]) == (1_999, 1)
+    assert (found.counts[TrialState.COMPLETE], found.counts[TrialState.FAILED]) == (999, 1)
     (failed,) = workers.store.page(experiment, TrialState.FAILED)
     attempts = workers.store.attempts(experiment, failed.number)
-    assert failed.params["value"] == 1500
+    assert failed.params["value"] == 700
     assert [attempt.reason for attempt in attempts] == ["crashed"] * 2
 
 
 def test_a_worker_that_is_told_to_end_hands_back_what_it_did_not_run(server: ValkeyServer, tmp_path: Path) -> None:
     environment = {"OPTML_BROKER_URL": f"{server.url[:-1]}1", **TIMES}
     with cluster(environment, tmp_path, 2) as workers:
-        serial = serial_results(workers.spec(grid(2_000)))
-        experiment = workers.submit(grid(2_000), BATCH)
+        serial = serial_results(workers.spec(grid(1_200)))
+        experiment = workers.submit(grid(1_200), BATCH)
         share_messages(workers, experiment)
         assert workers.stop() == 0
         found = workers.store.experiment(experiment)
