@@ -95,7 +95,9 @@ class Row:
 def ours(workers: int, batch: str = "off") -> Iterator[tuple[Run, int]]:
     """This package with its own server, as a user without any broker has it."""
     os.environ["OPTML_ALLOW_PROGRAMS"] = "true"
-    with tempfile.TemporaryDirectory(prefix="optml-peers-") as folder, join(Path(folder), workers=workers) as session:
+    # The host that was joined may still write into its archive when the folder goes.
+    folder_of = tempfile.TemporaryDirectory(prefix="optml-peers-", ignore_cleanup_errors=True)
+    with folder_of as folder, join(Path(folder), workers=workers) as session:
         store, archive = Store.from_url(session.url), open_archive(session.archive_url)
 
         def run(spec: Spec, _points: Points) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.test_functions.functions import branin, conditional, hartmann6, rosenbrock4
+from benchmarks.test_functions.functions import branin, conditional, hartmann6, lms, rosenbrock4
 from optml_queue.expression import parse
 from optml_queue.space import Choices, Interval, Space
 from optml_queue.trial import Params
@@ -22,6 +22,7 @@ class Problem:
     parameters: str
 
 
+LMS_BEST = 0.06490696919895039  # the least of 2,001 learning rates for each length, at 5.12e-6 and 4
 _DEEP = parse("kind == 'deep'", dict.fromkeys(("kind", "x", "y", "depth")))
 _FOUR = (*(Interval(f"x{i}", -2.0, 2.0) for i in range(3)), Interval("rate", 1e-4, 1.0, log_scale=True))
 PROBLEMS = (
@@ -60,5 +61,12 @@ PROBLEMS = (
         0.0,
         "  kind: {values: [plain, deep]}\n  x: {min: 0.0, max: 1.0}\n"
         "  y: {min: 0.0, max: 1.0, when: kind == 'deep'}\n  depth: {min: 1, max: 8, when: kind == 'deep'}\n",
+    ),
+    Problem(
+        "lms",
+        Space((Interval("learning_rate", 1e-8, 1e-2, log_scale=True), Interval("filter_size", 2, 20))),
+        lms,
+        LMS_BEST,
+        "  learning_rate: {min: 1e-8, max: 1e-2, scale: log}\n  filter_size: {min: 2, max: 20}\n",
     ),
 )

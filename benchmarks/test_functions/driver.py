@@ -16,6 +16,8 @@ PARAMETERS = (
     Parameter("depth", int, 1),
     *(Parameter(f"x{i}", float, 0.0) for i in range(6)),
     Parameter("rate", float, 1.0, above=0.0),
+    Parameter("learning_rate", float, 1e-5, above=0.0),
+    Parameter("filter_size", int, 5, minimum=1),
 )
 METRICS = (Metric("value"),)
 DATA = ("sunspots",)

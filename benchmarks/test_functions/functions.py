@@ -1,14 +1,20 @@
-"""Functions whose minimum is known, as what a trial computes; for searches, and for the queue that they go through."""
+"""Functions whose minimum is known, and a real filter, as what a trial computes; for searches and their queue."""
 
 from __future__ import annotations
 
 import math
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from optml_queue.data import DataSpec, load
+from optml_queue.driver import ActiveTrial, Driver, load_driver
+from optml_queue.runner import run_attempt
+from optml_queue.trial import TrialState
 
 Point = Mapping[str, Any]
 
@@ -55,8 +61,24 @@ def conditional(point: Point) -> float:
     return float(away + 0.2 * abs(point["depth"] - 4))
 
 
+DIVERGED = 10.0  # what a filter counts for whose error is not finite, or greater
+
+
+def lms(point: Point) -> float:
+    """The error of a real LMS filter on the sunspots: NMSE, by its learning rate and its length."""
+    driver, data = _lms()
+    params = {name: point[name] for name in ("learning_rate", "filter_size")}
+    result = run_attempt(driver, data, ActiveTrial(number=0, params=params, seed=0), metric="nmse")
+    return min(DIVERGED, result.metrics["nmse"]) if result.state is TrialState.COMPLETE else DIVERGED
+
+
+@lru_cache(maxsize=1)
+def _lms() -> tuple[Driver, Any]:
+    return load_driver("lms"), load(DataSpec("sunspots"))
+
+
 FUNCTIONS: Mapping[str, Callable[[Point], float]] = {
-    function.__name__: function for function in (branin, hartmann6, rosenbrock4, conditional)
+    function.__name__: function for function in (branin, hartmann6, rosenbrock4, conditional, lms)
 }
 
 
