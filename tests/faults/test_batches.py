@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from optml_queue.trial import TrialState
 from tests.cluster import Cluster, cluster
+from tests.faults.times import TIMES
 from tests.faults.verdict import assert_queue_empties, assert_undisturbed, serial_results
 from tests.processes import children_of
-from tests.valkey_server import ValkeyServer, valkey_server
+from tests.valkey_server import ValkeyServer
 
 pytestmark = pytest.mark.faults
 
-TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "1.2", "OPTML_VISIBILITY_S": "1.5", "OPTML_GRACE_S": "2"}
 BATCH = "batch: auto"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def workers(server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path_factory.mktemp("workers"), 2) as running:
-        yield running
 
 
 def grid(size: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +21,7 @@ from optml_queue.spec import Spec, parse_spec
 from optml_queue.trial import Trial, TrialResult, TrialState
 from tests.cluster import Cluster, cluster
 from tests.processes import children_of
-from tests.valkey_server import ValkeyServer, valkey_server
+from tests.valkey_server import ValkeyServer
 
 pytestmark = pytest.mark.faults
 
@@ -53,12 +53,6 @@ def train(trial):
         trial.checkpoint_if_due(lambda: {"done": done})
     return {"loss": 1 / done}
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
 
 
 def undisturbed(spec: Spec) -> tuple[TrialResult, dict[int, float], dict[int, bytes]]:

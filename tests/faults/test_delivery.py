@@ -15,6 +15,7 @@ import redis
 from optml_queue.store import ExperimentState
 from optml_queue.trial import TrialState
 from tests.cluster import Cluster, cluster
+from tests.faults.times import TIMES
 from tests.faults.verdict import QUEUE, assert_queue_empties, assert_undisturbed, serial_results
 from tests.faulty_proxy import faulty_proxy
 from tests.moto_server import aws_settings, moto_server
@@ -23,15 +24,6 @@ from tests.sqs_installation import SqsQueue, sqs_installation
 from tests.valkey_server import ValkeyServer, valkey_server
 
 pytestmark = pytest.mark.faults
-
-# Short, so that a lost worker is missed within a second or two.
-TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "1.2", "OPTML_VISIBILITY_S": "1.5", "OPTML_GRACE_S": "2"}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

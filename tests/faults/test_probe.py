@@ -7,18 +7,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster, cluster
+from tests.cluster import Cluster
+from tests.faults.times import TIMES
 from tests.processes import children_of
 from tests.valkey_server import ValkeyServer, valkey_server
 
 pytestmark = pytest.mark.faults
 
-TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "1.2", "OPTML_VISIBILITY_S": "1.5", "OPTML_GRACE_S": "2"}
 WEDGED_S = 2.0  # a loop notes once a second that it turns
 CHECK = f"""
 import sys
@@ -31,18 +30,6 @@ finally:
     heavy = {{"celery", "kombu", "redis", "numpy", "boto3"}} & set(sys.modules)
     assert not heavy, heavy
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def workers(server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path_factory.mktemp("workers")) as running:
-        yield running
 
 
 def check(cache: Path, verb: str = "worker") -> tuple[int, str]:

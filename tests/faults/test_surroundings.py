@@ -12,26 +12,20 @@ import pytest
 from optml_queue.store import ExperimentState
 from optml_queue.trial import TrialState
 from tests.cluster import Cluster, cluster
+from tests.faults.times import TIMES
 from tests.faults.verdict import assert_archived, assert_queue_empties, assert_undisturbed, serial_results
 from tests.processes import children_of
-from tests.valkey_server import ValkeyServer, valkey_server
+from tests.valkey_server import ValkeyServer
 
 pytestmark = pytest.mark.faults
 
-# Short, so that a lost worker is missed within a second or two.
-TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "1.2", "OPTML_VISIBILITY_S": "1.5", "OPTML_GRACE_S": "30"}
+PATIENT = {**TIMES, "OPTML_GRACE_S": "30"}
 HOURS_S = 5 * 3600.0
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[ValkeyServer]:
-    with valkey_server() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def workers(server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    with cluster({"OPTML_BROKER_URL": server.url, **TIMES}, tmp_path_factory.mktemp("workers")) as running:
+    with cluster({"OPTML_BROKER_URL": server.url, **PATIENT}, tmp_path_factory.mktemp("workers")) as running:
         yield running
 
 
@@ -92,7 +86,7 @@ def test_workers_whose_clocks_are_hours_apart_lose_and_repeat_nothing(other: str
     began_at = time.time()
     (tmp_path / "ahead").mkdir()
     (tmp_path / "behind").mkdir()
-    environment = {"OPTML_BROKER_URL": other, **TIMES, "OPTML_ARCHIVE_URL": str(tmp_path / "archive")}
+    environment = {"OPTML_BROKER_URL": other, **PATIENT, "OPTML_ARCHIVE_URL": str(tmp_path / "archive")}
     ahead = {**environment, "CLOCK_WRONG_BY_S": str(HOURS_S)}
     behind = {**environment, "CLOCK_WRONG_BY_S": str(-HOURS_S)}
     with cluster(ahead, tmp_path / "ahead", 1) as first, cluster(behind, tmp_path / "behind", 1) as second:
@@ -115,7 +109,7 @@ def test_workers_whose_clocks_are_hours_apart_lose_and_repeat_nothing(other: str
 
 @pytest.mark.soak
 def test_ctrl_c_twice_amid_begins_and_ends_hands_back_and_loses_nothing(other: str, tmp_path: Path) -> None:
-    with cluster({"OPTML_BROKER_URL": other, **TIMES}, tmp_path) as workers:
+    with cluster({"OPTML_BROKER_URL": other, **PATIENT}, tmp_path) as workers:
         serial = serial_results(workers.spec(values(40)))
         experiment = workers.submit(values(40) + "  sleep_s: {value: 0.01}")
         workers.until(lambda: workers.store.experiment(experiment).finished >= 5, "progress")
@@ -124,7 +118,7 @@ def test_ctrl_c_twice_amid_begins_and_ends_hands_back_and_loses_nothing(other: s
         workers.process.send_signal(signal.SIGINT)
         workers.process.send_signal(signal.SIGINT)
         assert workers.stop() == 0
-        assert time.monotonic() - began < float(TIMES["OPTML_GRACE_S"]) / 2
+        assert time.monotonic() - began < float(PATIENT["OPTML_GRACE_S"]) / 2
         workers.start()
         assert_undisturbed(workers, experiment, serial)
         reasons = {attempt.reason for n in range(40) for attempt in workers.store.attempts(experiment, n)}
