@@ -129,9 +129,9 @@ def consolidate(store: ReadableStore, archive: Archive, experiment: str) -> None
     with Spool(_noted(store.stream(experiment), tally, suspects), parameters, [record.metric]) as spool:
         _put_results(archive, experiment, spool)
         _put_plots(archive, record, spec, spool)
+        more = _front(spec, spool) | _importance(record, spec, spool)
     _put_attempts(store, archive, experiment, suspects)
     _put_logs(store, archive, experiment)
-    more = _front(spec, store.stream(experiment)) | _importance(record, spec, store.stream(experiment))
     _put_json(archive, f"{experiment}/summary.json", _summary(record, tally) | more)
     _put_provenance(archive, record)
     _put_record(archive, replace(record, consolidated=record.finished))

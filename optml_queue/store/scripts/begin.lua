@@ -45,9 +45,7 @@ if facts[2] and facts[2] ~= 'stopped' then
   return declined(facts[2])
 end
 if facts[2] or facts[1] ~= 'running' then
-  -- Counts as unpublished again: `resume` publishes it anew. NX: a back-off goes on.
-  redis.call('ZREM', x .. ':published', n)
-  redis.call('ZADD', x .. ':due', 'NX', now, n)
+  unpublish(x, n, now)
   return declined(facts[2] or facts[1])
 end
 local due = redis.call('ZSCORE', x .. ':due', n)
@@ -56,10 +54,7 @@ if due and tonumber(due) > now then
 end
 local sequence = redis.call('ZSCORE', x .. ':published', n)
 if sequence then
-  local begun = ROOT .. ':begun:' .. facts[3]
-  if tonumber(sequence) > tonumber(redis.call('GET', begun) or '0') then
-    redis.call('SET', begun, int(tonumber(sequence)))
-  end
+  note_begun(facts[3], tonumber(sequence))
 end
 if not sequence and facts[4] and facts[4] ~= '' then
   -- Its message was taken for lost, and others may have come in its place.

@@ -232,13 +232,12 @@ local function rank_of(metric, goal, metrics, reason)
   return string.format('%.17g', goal == 'maximize' and -value or value)
 end
 
--- End an experiment when the first of those ranked, { rank, number, … }, reaches its target.
-local function end_if_target_reached(x, metric, goal, ranks)
-  local facts = redis.call('HMGET', x, 'target', 'ending', 'finished_at')
-  local target, sign = tonumber(facts[1] or ''), goal == 'maximize' and -1 or 1
-  if not target or facts[2] or facts[3] then
+-- End an experiment with a target (else nil) when the first of those ranked, { rank, number, … }, reaches it.
+local function end_if_target_reached(x, target, metric, goal, ranks)
+  if not target or redis.call('HEXISTS', x, 'ending') == 1 or redis.call('HEXISTS', x, 'finished_at') == 1 then
     return
   end
+  local sign = goal == 'maximize' and -1 or 1
   for i = 1, #ranks, 2 do
     if tonumber(ranks[i]) <= sign * target then
       local value = string.format('%.6g', sign * tonumber(ranks[i]))
@@ -283,6 +282,42 @@ local function list_in(lists, key)
   return lists[key]
 end
 
+-- Where finished trials are found by their state: complete ones by rank, the others in a list of their state.
+local function new_places()
+  return { ranks = {}, others = {} }
+end
+
+local function place(places, judged, n, state, metrics, reason)
+  if state ~= 'complete' then
+    return add(list_in(places.others, state), n, n)
+  end
+  local rank = rank_of(judged[1], judged[2], metrics, reason)
+  if rank then
+    add(places.ranks, rank, n)
+  end
+end
+
+local function write_places(x, places)
+  send('ZADD', x .. ':rank', places.ranks)
+  for state, list in pairs(places.others) do
+    send('ZADD', x .. ':in:' .. state, list)
+  end
+end
+
+-- The latest message of a class whose trial has begun: those published clearly earlier were overtaken (see recover.lua).
+local function note_begun(class, sequence)
+  local key = ROOT .. ':begun:' .. class
+  if sequence > tonumber(redis.call('GET', key) or '0') then
+    redis.call('SET', key, int(sequence))
+  end
+end
+
+-- A trial that may not run now counts as unpublished again: `resume` publishes it anew. NX: a back-off goes on.
+local function unpublish(x, n, now)
+  redis.call('ZREM', x .. ':published', n)
+  redis.call('ZADD', x .. ':due', 'NX', now, n)
+end
+
 -- Count how long an attempt ran, or a trial waited for it, in a histogram.
 local TIMES_MS = { 10, 100, 1000, 10000, 60000, 600000, 3600000 } -- upper ends; store.py has the same figures
 local function note_time(times, what, ms)
@@ -315,9 +350,9 @@ end
 -- Trials reach terminal states: their live records become finished ones. Each of `ended` has its number n, its live record t, its
 -- state, and metrics, reason and error (JSON); one that ran with others also when it began and when it finished (ms, with fractions).
 local function conclude_all(x, ended)
-  local facts, now = redis.call('HMGET', x, 'metric', 'goal', 'class'), now_ms()
-  local keys, numbers, ranks, leases, running, waiting, checkpoints = {}, {}, {}, {}, {}, {}, {}
-  local records, places, counts, times, spent = {}, {}, {}, {}, 0
+  local facts, now = redis.call('HMGET', x, 'metric', 'goal', 'class', 'target'), now_ms()
+  local keys, numbers, leases, running, waiting, checkpoints = {}, {}, {}, {}, {}, {}
+  local records, places, counts, times, spent = {}, new_places(), {}, {}, 0
   for _, each in ipairs(ended) do
     local n, state, t = each.n, each.state, each.t
     local begun, finished = each.begun or tonumber(t[8] or ''), each.finished or now
@@ -337,14 +372,7 @@ local function conclude_all(x, ended)
       note_time(times, 'run', finished - begun)
       note_time(times, 'wait', begun - tonumber(t[7]))
     end
-    if state == 'complete' then
-      local rank = rank_of(facts[1], facts[2], each.metrics, each.reason)
-      if rank then
-        add(ranks, rank, n)
-      end
-    else
-      add(list_in(places, state), n, n)
-    end
+    place(places, facts, n, state, each.metrics, each.reason)
     if t[9] and (state == 'failed' or state == 'cancelled') then
       add(checkpoints, n, t[9])
     end
@@ -359,17 +387,14 @@ local function conclude_all(x, ended)
   send('ZREM', x .. ':published', waiting)
   send('ZREM', x .. ':due', waiting)
   send('RPUSH', x .. ':log', numbers)
-  send('ZADD', x .. ':rank', ranks)
   send('HSET', x .. ':checkpoints', checkpoints)
-  for state, list in pairs(places) do
-    send('ZADD', x .. ':in:' .. state, list)
-  end
+  write_places(x, places)
   add_counts(x, counts)
   add_counts(ROOT .. ':times:' .. (facts[3] or ''), times)
   if counts['n:failed'] then
     give_up_if_hopeless(x)
   end
-  end_if_target_reached(x, facts[1], facts[2], ranks)
+  end_if_target_reached(x, tonumber(facts[4] or ''), facts[1], facts[2], places.ranks)
   end_if_spent(x, spend(x, spent))
   if not settle(x) then
     want_if_low(x)

@@ -4,20 +4,14 @@ local x = KEYS[1]
 if redis.call('HEXISTS', x, 'restoring') == 0 then
   return 0
 end
-local judged = redis.call('HMGET', x, 'metric', 'goal')
+local judged, places = redis.call('HMGET', x, 'metric', 'goal'), new_places()
 for i = 1, #ARGV, 5 do
   local n, state = ARGV[i], ARGV[i + 1]
   if redis.call('HSETNX', bucket_of(x, n), n, ARGV[i + 4]) == 1 then
     redis.call('ZADD', x .. ':buckets', 'NX', bucket_number(n), bucket_number(n))
     count(x, state, 1)
-    if state ~= 'complete' then
-      redis.call('ZADD', x .. ':in:' .. state, n, n)
-    else
-      local rank = rank_of(judged[1], judged[2], ARGV[i + 2], ARGV[i + 3])
-      if rank then
-        redis.call('ZADD', x .. ':rank', rank, n)
-      end
-    end
+    place(places, judged, n, state, ARGV[i + 2], ARGV[i + 3])
   end
 end
+write_places(x, places)
 return 1

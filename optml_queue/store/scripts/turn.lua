@@ -56,8 +56,7 @@ for i = first, #ARGV, 2 do
   elseif runs then
     attempt = begin(n, t)
   else
-    redis.call('ZREM', x .. ':published', n)
-    redis.call('ZADD', x .. ':due', now, n)
+    unpublish(x, n, now)
     note(x, 'declined:' .. (facts[2] or facts[1]))
   end
   if attempt then
@@ -73,10 +72,7 @@ if #waiting > 0 then
   send('ZREM', x .. ':due', waiting)
   count(x, 'queued', -#waiting)
   count(x, 'running', #waiting)
-  local mark = ROOT .. ':begun:' .. facts[3]
-  if latest > tonumber(redis.call('GET', mark) or '0') then
-    redis.call('SET', mark, int(latest))
-  end
+  note_begun(facts[3], latest)
   want_if_low(x)
 end
 return { answers, begun }
