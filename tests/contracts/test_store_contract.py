@@ -524,6 +524,7 @@ class TestBatch:
         assert [round(each.run_s or 0.0, 2) for each in (first, second, third)] == [0.1, 0.3, 0.1]
         found = store.experiment(X)
         assert (found.counts[TrialState.RUNNING], found.finished) == (2, 43)
+        assert store.numbers(X, TrialState.DIVERGED) == [101]
         assert store.best(X, 1)[0].number == 100
         assert [each.number for each in store.finished(X, 40, 43)] == [100, 101, 102]
         assert 102 not in [each.number for each in store.best(X, 100)]
@@ -575,6 +576,13 @@ class TestBatch:
         again = {n: each.trials for each in store.claim(store.experiment(X), workers=1) for n, _ in trials_of(each)}
         assert {101: 1, 102: 1, 103: 2, 104: 2}.items() <= again.items()
         assert store.interrupt(X, "t2", "crashed", trials[:5]) == "refused"
+
+    def test_what_had_begun_goes_alone_behind_others_that_share_a_message(self, store: Store) -> None:
+        trials = trials_of(short(store)[0])
+        store.turn(X, "t2", "w1", LEASE_S, [], trials[2:4])
+        store.interrupt(X, "t2", "crashed", trials[:4])
+        again = [[n for n, _ in trials_of(each)] for each in store.claim(store.experiment(X), workers=1)]
+        assert again == [[100, 101], [102], [103]]
 
     def test_a_lost_worker_fails_none_of_those_that_began_together(self, store: Store) -> None:
         trials = trials_of(short(store, max_attempts=1)[0])
