@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 PLACES = 20  # along each side, at which trials are gathered; fewer values than these stay as they are
 GROUPS = 10  # of values of a parameter, between which the metric's means are compared
+DECADES = 100.0  # the largest of some values many times the smallest: their logarithms are drawn
 FLATTEST = 0.04  # triangles at the rim with a smaller ratio of inner to outer circle show nothing
 
 Column = NDArray[np.float64]
@@ -45,6 +46,13 @@ def surface(x: Column, y: Column, value: Column) -> Surface | None:
     at_x, at_y, mean = (np.bincount(members, weights=each) / count for each in (x, y, value))
     triangles = _triangles(at_x, at_y)
     return None if triangles is None else Surface(at_x, at_y, mean, count.astype(np.int64), triangles)
+
+
+def drawn(values: Column) -> tuple[Column, bool]:
+    """Values, or their logarithms to the base 10 where they span decades, and whether they are; nan stays nan."""
+    known = values[np.isfinite(values)]
+    is_log = bool(len(known)) and float(known.min()) > 0 and float(known.max() / known.min()) >= DECADES
+    return (np.log10(values) if is_log else values), is_log
 
 
 def _place(values: Column) -> NDArray[np.int64]:

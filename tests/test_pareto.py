@@ -6,8 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from optml_queue.dominance import undominated
 from optml_queue.driver import Goal, Metric
-from optml_queue.pareto import front, undominated
+from optml_queue.pareto import front
 from optml_queue.trial import Trial, TrialState
 
 METRICS = (Metric("loss"), Metric("accuracy", Goal.MAXIMIZE))

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from optml_queue.dominance import undominated
 from optml_queue.driver import Goal, Metric
-from optml_queue.pareto import undominated
 from optml_queue.store import Experiment, Store
 from optml_queue.summary import value_of
 from optml_queue.trial import INFEASIBLE, Trial, TrialState, encode

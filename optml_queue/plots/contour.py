@@ -18,11 +18,10 @@ from matplotlib.tri import Triangulation
 from optml_queue.driver import Goal
 from optml_queue.plots import look
 from optml_queue.summary import value_of
-from optml_queue.surface import Surface, surface, telling
+from optml_queue.surface import Surface, drawn, surface, telling
 from optml_queue.trial import ParamValue, Trial, TrialState
 
 TRIALS_MAX = 200_000  # the first ones; more would change no mean that one could see
-DECADES = 100.0  # the largest of some values many times the smallest: their logarithms are drawn
 BANDS = 9
 _DIVERGED_MAX = 1_000
 
@@ -39,9 +38,7 @@ class _Side:
 
     @classmethod
     def of(cls, name: str, values: Column) -> _Side:
-        known = values[np.isfinite(values)]
-        is_log = bool(len(known)) and float(known.min()) > 0 and float(known.max() / known.min()) >= DECADES
-        return cls(name, np.log10(values) if is_log else values, is_log)
+        return cls(name, *drawn(values))
 
     def dress(self, axis: Any) -> None:
         """Ticks at round numbers of what was tried."""

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from optml_queue.dominance import undominated
 from optml_queue.driver import Goal, Metric
-from optml_queue.pareto import undominated
 from optml_queue.plots import look
 from optml_queue.trial import Trial, TrialState
 

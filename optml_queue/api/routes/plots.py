@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query
 
-from optml_queue.api.columns import STATES, Column, Columns, Rows, chosen
+from optml_queue.api.columns import STATES, Columns, Rows, chosen
 from optml_queue.api.documents import Document
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.routes.experiments import PREFIX, Id, experiment_of
@@ -20,12 +20,11 @@ from optml_queue.driver import Goal
 from optml_queue.errors import InputError
 from optml_queue.hints import flat
 from optml_queue.store import Experiment
-from optml_queue.surface import Surface, surface, telling
+from optml_queue.surface import Surface, drawn, surface, telling
 from optml_queue.trial import TrialState
 
 POINTS_MAX = 2_000
 SURFACE_MAX = 20_000  # trials that the means of a contour plot are of
-DECADES = 100.0  # the largest of some values many times the smallest: their logarithms are drawn
 CURVES_MAX = 20
 STEPS_MAX = 100
 BINS = 60
@@ -215,8 +214,8 @@ def contour(
         if name not in numeric:
             raise InputError(f"{found.id} has no parameter {name!r} that is a number")
     rows = chosen(np.flatnonzero(np.isfinite(columns.value)), columns.value, SURFACE_MAX)
-    logs = {name: _log(values[rows]) for name, values in numeric.items()}
-    value, value_log = _log(columns.value[rows])
+    logs = {name: drawn(values[rows]) for name, values in numeric.items()}
+    value, value_log = drawn(columns.value[rows])
     names = telling({name: values for name, (values, _) in logs.items()}, value)
     chosen_x = x or next((name for name in names if name != y), "")
     chosen_y = y or next((name for name in names if name != chosen_x), "")
@@ -324,13 +323,6 @@ def _figure(found: Experiment, columns: Columns) -> dict[str, Any]:
 
 def _states(columns: Columns, rows: Rows) -> list[TrialState]:
     return [STATES[code] for code in columns.states[rows]]
-
-
-def _log(values: Column) -> tuple[Column, bool]:
-    """Values, or their logarithms where they span decades, and whether they are."""
-    known = values[np.isfinite(values)]
-    is_log = bool(len(known)) and float(known.min()) > 0 and float(known.max() / known.min()) >= DECADES
-    return (np.log10(values) if is_log else values), is_log
 
 
 def _vertices(made: Surface | None) -> dict[str, Any]:
