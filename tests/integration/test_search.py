@@ -39,7 +39,7 @@ def spec(*overrides: str) -> Spec:
 
 def history(store: Store, experiment: str, metric: str = "nmse") -> History:
     trials = list(store.stream(experiment))
-    return history_of(trials, store.finishing(experiment), metric, {trial.number: trial.number for trial in trials})
+    return history_of(trials, store.finishing(experiment), [metric], {trial.number: trial.number for trial in trials})
 
 
 def assert_each_follows_from_what_was_known(found: History, task: Task) -> None:
