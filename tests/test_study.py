@@ -146,7 +146,7 @@ def test_optuna_is_loaded_only_where_it_is_needed() -> None:
 def test_a_missing_package_is_said_with_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptive, "find_spec", lambda _name: None)
     with pytest.raises(
-        InputError, match=r"gp needs optuna and scipy and torch.*pip install 'optml-queue\[search\]' torch"
+        InputError, match=r"gp needs optuna and scipy and torch.*pip install 'optml-queue\[search,torch\]'"
     ):
         adaptive.require("gp")
     adaptive.require("evolution")

@@ -81,9 +81,9 @@ def require(method: str) -> None:
     """Raises InputError, with the command that helps, when a package that a method needs is not installed."""
     missing = [package for module, package in _NEEDS.get(method, {}).items() if find_spec(module) is None]
     if missing:
-        those = "'optml-queue[search]'" + (" torch" if "torch" in missing else "")
+        extras = "search,torch" if "torch" in missing else "search"
         message = f"method: {method} needs {' and '.join(missing)}, not installed here"
-        raise InputError(f"{message}; `pip install {those}`")
+        raise InputError(f"{message}; `pip install 'optml-queue[{extras}]'`")
 
 
 def derived_seed(seed: int, number: int, draw: int = 0) -> int:
