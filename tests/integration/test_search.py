@@ -9,8 +9,9 @@ import pytest
 
 from optml_queue import experiments
 from optml_queue.archive import Archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.lineage import children
-from optml_queue.results import ArchiveSource, write_parts
+from optml_queue.results import write_parts
 from optml_queue.search.adaptive import Task, derived_seed, searcher
 from optml_queue.search.history import History, history_of
 from optml_queue.spec import Spec, parse_spec
