@@ -16,7 +16,7 @@ import mmap
 import sqlite3
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -66,9 +66,11 @@ def listed(earlier: Earlier, spec: Spec, without: str, path: Path) -> Reuse:
         database.execute("BEGIN")
         database.execute("CREATE TABLE results (key TEXT PRIMARY KEY, line TEXT NOT NULL) WITHOUT ROWID")
         left = RESULTS_MAX
-        for found in earlier.all():
-            if wanted and left and found.record.id != without and _identity(found) == wanted:
-                lines = islice(_lines(found, spec), left)
+        same = [found for found in earlier.all() if wanted and _identity(found) == wanted]
+        unruled = {found.record.id for found in same if Spec.from_json(found.record.spec).early_stopping is None}
+        for found in same:
+            if left and found.record.id != without:
+                lines = islice(_lines(found, spec, unruled), left)
                 added = database.executemany("INSERT OR IGNORE INTO results VALUES (?, ?)", lines).rowcount
                 left -= added
                 sources |= {found.record.id: added} if added > 0 else {}
@@ -94,21 +96,21 @@ def _identity(experiment: EarlierExperiment) -> str | None:
         return None
 
 
-def _lines(experiment: EarlierExperiment, spec: Spec) -> Iterator[tuple[str, str]]:
-    """Key and line of each result that an experiment has.
+def _lines(experiment: EarlierExperiment, spec: Spec, unruled: Set[str]) -> Iterator[tuple[str, str]]:
+    """Key and line of each result that an experiment has; `unruled` are the experiments without early stopping.
 
-    Where a rule of early stopping chose those that are complete, others would be compared with the best alone, did
-    their curves enter rungs.
+    Where a rule chose those that are complete, a rung that their curves enter would have the best alone.
     """
     needed = {metric.name for metric in spec.metrics} | ({DURATION} if spec.measures_duration else set())
-    may_be_cut_short = Spec.from_json(experiment.record.spec).early_stopping is not None
+    own = experiment.record.id
     for trial in experiment.trials():
-        result = _result(trial, needed, may_be_cut_short=may_be_cut_short)
+        result = _result(trial, needed, may_be_cut_short=own not in unruled)
         if result is not None:
             held = held_to(result, spec.driver.complete(trial.params), spec.constraints) if spec.constraints else result
-            ran = trial.reused_from or f"{experiment.record.id}/{trial.number}"
+            ran = trial.reused_from or f"{own}/{trial.number}"
+            enters_rungs = ran.partition("/")[0] in unruled
             said = (held.state, encode(dict(held.metrics)), encode(held.reason))
-            found = ReusedResult(experiment.record.id, trial.number, ran, *said, enters_rungs=not may_be_cut_short)
+            found = ReusedResult(own, trial.number, ran, *said, enters_rungs)
             yield _key(trial.params, trial.seed), found.to_line()
 
 

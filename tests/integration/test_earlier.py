@@ -112,6 +112,25 @@ def test_a_curve_comes_along_and_counts_for_early_stopping(store: Store, archive
     assert store.client.zcard(f"optml:x:{second}:averages:1") == 15  # complete ones
 
 
+def test_rungs_have_the_curves_of_those_that_no_rule_chose(store: Store, archive: Archive) -> None:
+    def rung(experiment: str) -> int:
+        return int(store.client.zcard(f"optml:x:{experiment}:rung:0:1"))
+
+    asha = "early_stopping={method: asha, reduction: 5}"
+    first = finished_grid(store, archive)
+    second = experiments.submit(store, archive, spec(GRID, "reuse=true", asha, "seeds=[0, 1]"))
+    assert len(course(store, archive, second)) == 20
+    assert rung(second) == 40
+    # Of the second's, those that ran there were chosen; what it took over was not.
+    third = experiments.submit(store, archive, spec(GRID, "reuse=true", asha, "seeds=[0, 1]"))
+    ran = course(store, archive, third)
+    assert {trial.seed for trial in ran} == {1}
+    assert 0 < len(ran) < 20
+    assert rung(third) == 20 + len(ran)
+    assert store.client.hget(f"optml:x:{third}", "reused") == str(40 - len(ran))
+    assert first in {trial.reused_from.partition("/")[0] for trial in store.stream(third)}
+
+
 def test_what_is_new_runs_and_the_rest_is_taken_over(store: Store, archive: Archive) -> None:
     finished_grid(store, archive)
     wider = ("reuse=true", "parameters.learning_rate.values=[0.2, 1e-6, 0.5]", "seeds=[0, 1]")
