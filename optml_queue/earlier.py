@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -28,6 +28,12 @@ class Known(Protocol):
     def stream(self, experiment: str, /) -> Iterator[Trial]: ...
 
 
+class Stored(Known, Protocol):
+    """The part of a store that an archive does not have."""
+
+    def curve(self, experiment: str, number: int, /) -> Mapping[int, float]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class EarlierExperiment:
     """An experiment's record, and where its trials are."""
@@ -43,7 +49,7 @@ class EarlierExperiment:
 class Earlier:
     """Finds experiments. One that the store is only about to bring back is read from the archive."""
 
-    def __init__(self, archive: Archive, store: Known | None = None) -> None:
+    def __init__(self, archive: Archive, store: Stored | None = None) -> None:
         self._archive = ArchiveSource(archive)
         self._store = store
 
@@ -71,6 +77,10 @@ class Earlier:
         found = [EarlierExperiment(record, self._archive) for record in archived]
         found += [EarlierExperiment(record, self._store) for record in stored if self._store is not None]
         return sorted(found, key=lambda each: (each.record.created_at, each.record.id), reverse=True)
+
+    def curve(self, experiment: str, number: int) -> Mapping[int, float]:
+        """What a trial reported, value by step; empty where the store, which alone has it, does not know it."""
+        return {} if self._store is None else self._store.curve(experiment, number)
 
     def _archived(self, experiment: str) -> Experiment | None:
         """An experiment's record; None when it was removed meanwhile, or cannot be read: then nothing is taken over."""

@@ -55,6 +55,9 @@ class Kept:
     def stream(self, experiment: str, /) -> Iterator[Trial]:
         return iter(self.kept[experiment][1])
 
+    def curve(self, experiment: str, number: int, /) -> dict[int, float]:
+        raise AssertionError
+
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Archive:

@@ -62,7 +62,7 @@ def forecast(spec: Spec, results: Path | None) -> Forecast:
     """What the spec would take over. Starts nothing: without a cluster, it looks into the archive alone."""
     if spec.start_from is None and spec.reuse is None:
         return NOTHING
-    with _earlier(results) as earlier:
+    with earlier_experiments(results) as earlier:
         return forecast_of(spec, earlier)
 
 
@@ -78,7 +78,7 @@ def forecast_of(spec: Spec, earlier: Earlier) -> Forecast:
         return found
     with tempfile.TemporaryDirectory(prefix="optml-") as folder:
         path = Path(folder) / "results"
-        reuse = listed(earlier, _digested(spec, Path(folder)), "", path)
+        reuse = listed(earlier, digested(spec, Path(folder)), "", path)
         return replace(found, reuse=reuse, trials=_trials(spec, path) if reuse.results else 0)
 
 
@@ -94,8 +94,8 @@ def _trials(spec: Spec, path: Path) -> int | None:
     return sum(results.find(params, seed) is not None for _number, params, seed in plan)
 
 
-def _digested(spec: Spec, folder: Path) -> Spec:
-    """The spec with the digests that its code and data would have in an archive."""
+def digested(spec: Spec, folder: Path) -> Spec:
+    """The spec with the digests that its code and data would have in an archive; the folder takes them up."""
     from optml_queue.archive import open_archive
     from optml_queue.experiments import with_files
     from optml_queue.settings import settings
@@ -104,7 +104,8 @@ def _digested(spec: Spec, folder: Path) -> Spec:
 
 
 @contextmanager
-def _earlier(results: Path | None) -> Iterator[Earlier]:
+def earlier_experiments(results: Path | None) -> Iterator[Earlier]:
+    """Where earlier experiments are found: in the cluster's store and archive; without one, in the archive alone."""
     from optml_queue.archive import open_archive
     from optml_queue.cli.connection import documents, steering
     from optml_queue.earlier import Earlier

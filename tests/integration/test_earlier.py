@@ -9,9 +9,12 @@ import pytest
 
 from optml_queue import experiments, suggestions
 from optml_queue.archive import Archive
+from optml_queue.archive.earlier import opened
 from optml_queue.early_stopping import EarlyStopping
 from optml_queue.errors import InputError
 from optml_queue.results import write_parts
+from optml_queue.search import SerialSearch, segments
+from optml_queue.search.start import read_start
 from optml_queue.spec import Spec, parse_spec
 from optml_queue.spec.prior import Reuse, Source
 from optml_queue.store import Assignment, ExperimentState, Publication, Store
@@ -204,6 +207,20 @@ def points(trials: list[Trial]) -> list[Params]:
     return [trial.params for trial in trials]
 
 
+def serial(store: Store, archive: Archive, experiment: str) -> list[Params]:
+    """The points that a search in one process suggests, told the results of an experiment."""
+    wanted = Spec.from_json(store.spec(experiment))
+    assert wanted.start_from is not None
+    with opened(archive, wanted.start_from.digest) as lines:
+        search = SerialSearch(wanted, segments(wanted), read_start(lines))
+    suggested = []
+    for number, params, _seed in search:
+        suggested.append(params)
+        (trial,) = store.trials(experiment, [number])
+        search.tell(number, TrialResult(trial.state, trial.metrics))
+    return suggested
+
+
 def test_a_search_starts_from_what_is_known(store: Store, archive: Archive) -> None:
     first = finished_grid(store, archive)
     unaided = points(course(store, archive, experiments.submit(store, archive, spec(TPE), experiment="alone")))
@@ -219,6 +236,7 @@ def test_a_search_starts_from_what_is_known(store: Store, archive: Archive) -> N
         archive.delete(gone)
     tried = points(course(store, archive, "whole"))
     assert tried != unaided
+    assert serial(store, archive, "whole") == tried
     # The best by far of what was known are those with 1e-6 and 5: it looks there at once.
     assert all(abs(float(point["filter_size"]) - 5.0) < 4 for point in tried[:4])  # type: ignore[arg-type]
 
