@@ -58,7 +58,7 @@ def identity_of(spec: Spec, told: Mapping[str, Any]) -> str:
 def listed(earlier: Earlier, spec: Spec, without: str, path: Path) -> Reuse:
     """Write the results that trials of a spec may take over to a file, and say how many there are.
 
-    The spec's data and code lie in the archive, under their digests. `without` is the experiment itself.
+    The spec has the digests of its data and code. `without` is the experiment itself.
     """
     wanted = identity_of(spec, facts(spec))
     sources: dict[str, int] = {}
@@ -106,7 +106,7 @@ def _lines(experiment: EarlierExperiment, spec: Spec, unruled: Set[str]) -> Iter
     for trial in experiment.trials():
         result = _result(trial, needed, may_be_cut_short=own not in unruled)
         if result is not None:
-            held = held_to(result, spec.driver.complete(trial.params), spec.constraints) if spec.constraints else result
+            held = held_to(result, {**spec.defaults, **trial.params}, spec.constraints)
             ran = trial.reused_from or f"{own}/{trial.number}"
             enters_rungs = ran.partition("/")[0] in unruled
             said = (held.state, encode(dict(held.metrics)), encode(held.reason))

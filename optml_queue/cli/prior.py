@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optml_queue.cli.forecast import digested, earlier_experiments
+from optml_queue.cli.forecast import earlier_experiments
 from optml_queue.cli.submit import taken_over
 from optml_queue.search.start import NO_START, Start
 
@@ -48,7 +48,9 @@ def earlier_results(spec: Spec, results: Path | None) -> Iterator[EarlierResults
 
 
 def _found(spec: Spec, earlier: Earlier) -> EarlierResults:
+    from optml_queue.forecast import with_digests
     from optml_queue.reuse import Results, listed
+    from optml_queue.settings import settings
     from optml_queue.starting import start_of
 
     found = EarlierResults(earlier)
@@ -58,7 +60,7 @@ def _found(spec: Spec, earlier: Earlier) -> EarlierResults:
     if spec.reuse is not None:
         with tempfile.TemporaryDirectory(prefix="optml-") as folder:
             path = Path(folder) / "results"
-            reuse = listed(earlier, digested(spec, Path(folder)), "", path)
+            reuse = listed(earlier, with_digests(spec, settings().cache_dir), "", path)
             spec = replace(spec, reuse=reuse)
             # The memory map outlives the folder.
             found = replace(found, results=Results(path.open("rb")) if reuse.results else None)

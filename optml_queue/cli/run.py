@@ -41,18 +41,19 @@ def run(
       optml run grid.yaml --trial 7 --debug     look around where it failed
       optml run grid.yaml --trial 0 --set parameters.learning_rate.value=1e-3
     """
-    from optml_queue.cli.submit import read_spec
+    from optml_queue.cli.submit import read_spec, told_with_place
     from optml_queue.cli.terminal import show, show_json_list
     from optml_queue.errors import AttemptFailedError
 
     loaded = read_spec(spec, overrides or [])
     documents: list[str] = []
     try:
-        for done in attempts(loaded, trial, results):
-            if as_json:
-                documents.append(_document(done))
-            else:
-                show(*result_lines(done))
+        with told_with_place(spec, overrides):
+            for done in attempts(loaded, trial, results):
+                if as_json:
+                    documents.append(_document(done))
+                else:
+                    show(*result_lines(done))
     except AttemptFailedError as failure:
         _show_failure(failure, debug=debug)
         raise typer.Exit(FAILED) from None

@@ -110,4 +110,7 @@ def test_a_search_starts_from_what_is_known(run: Run) -> None:
     assert points != [line for line in run(search).stdout.splitlines() if line.startswith("    ")]
     unknown = run(f"{search}start_from: grid-xxxxx\n")
     assert unknown.exit_code == 2
-    assert "start_from: " in unknown.stderr
+    assert "<stdin>:8: start_from: " in unknown.stderr
+    assert "has no experiment 'grid-xxxxx'" in unknown.stderr
+    # Lines of a spec that was changed are those of no file.
+    assert "<stdin>: start_from: " in run(search, "--set", "start_from=grid-xxxxx").stderr

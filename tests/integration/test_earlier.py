@@ -269,7 +269,7 @@ def test_what_cannot_be_started_from_is_said(store: Store, archive: Archive) -> 
     first = finished_grid(store, archive)
     for overrides, message in (
         ([f"start_from={first}:log"], "start_from: .* is no experiment's id"),
-        (["start_from=grind"], "start_from: .*there is no experiment 'grind'; did you mean"),
+        (["start_from=grind"], r"spec:\d+: start_from: there is no experiment 'grind'\n +did you mean"),
         (["start_from=latest", "metric=mse"], r"judged by nmse \(minimize, at: last\), this experiment by mse"),
         (["start_from=latest", "parameters.filter_size.min=8"],
          f"start_from: {first}: 0 of 20 trials are used; 15 have another filter_size than is searched"),
