@@ -106,7 +106,7 @@ def _lines(experiment: EarlierExperiment, spec: Spec, unruled: Set[str]) -> Iter
     for trial in experiment.trials():
         result = _result(trial, needed, may_be_cut_short=own not in unruled)
         if result is not None:
-            held = held_to(result, {**spec.defaults, **trial.params}, spec.constraints)
+            held = held_to(result, {**spec.defaults, **trial.params}, spec.constraints) if spec.constraints else result
             ran = trial.reused_from or f"{own}/{trial.number}"
             enters_rungs = ran.partition("/")[0] in unruled
             said = (held.state, encode(dict(held.metrics)), encode(held.reason))
