@@ -163,13 +163,21 @@ def test_what_is_new_runs_and_the_rest_is_taken_over(store: Store, archive: Arch
 
 def test_a_result_that_was_there_may_end_the_experiment(store: Store, archive: Archive) -> None:
     finished_grid(store, archive)
-    for key, reason in (("target=1.02", "target reached: trial 12 has nmse 1.01"), ("budget.trials=7", "budget spent")):
+    for key, reason, counted in (
+        ("target=1.02", "target reached: trial 12 has nmse 1.01", 13),
+        ("budget.trials=7", "budget spent", 7),
+    ):
         again = experiments.submit(store, archive, spec(GRID, "reuse=true", key))
-        course(store, archive, again)
+        assert course(store, archive, again) == []
         record = store.experiment(again)
         assert (record.state, record.reason[: len(reason)]) == (ExperimentState.COMPLETE, reason)
-        assert record.counts[TrialState.CANCELLED] == 20 - record.reused > 0
+        assert (record.reused, record.counts[TrialState.CANCELLED]) == (counted, 20 - counted)
         assert record.counts[TrialState.QUEUED] == 0
+        cancelled = store.trials(again, range(counted, 20))
+        assert {(trial.state, trial.reason, trial.reused_from) for trial in cancelled} == {
+            (TrialState.CANCELLED, "cancelled", "")
+        }
+        assert store.retry(again, [19]) == 1  # it runs, then, for it was asked for
 
 
 def test_only_what_another_run_would_find_too(store: Store, archive: Archive) -> None:
