@@ -7,6 +7,8 @@
 - With 100,000 finished trials in the store: `optml status`, `optml best` and `optml export`, each a process of its
   own, its start included; and what a finished trial takes in the store, by the server's MEMORY USAGE of every key.
 - The same with `retain: summary`, when the archive has all of them.
+- The same grid again with `reuse: true`: how long the list of results takes at its submission, and how long it is
+  until all trials have ended by it, with the processor time of the server and of the process that advances it.
 
 The finished trials are brought in as `optml restore` does it, which leaves the same keys as running them would.
 """
@@ -34,7 +36,7 @@ if str(ROOT) not in sys.path:  # run as a file, as the text above says
 from benchmarks.serial_vs_queued import machine, say  # noqa: E402
 from optml_queue.archive import open_archive  # noqa: E402
 from optml_queue.embedded import join  # noqa: E402
-from optml_queue.experiments import submit  # noqa: E402
+from optml_queue.experiments import advance, submit  # noqa: E402
 from optml_queue.restoration import submission_of  # noqa: E402
 from optml_queue.results import write_parts  # noqa: E402
 from optml_queue.search import segments  # noqa: E402
@@ -76,6 +78,8 @@ def main() -> None:
         found |= reading(server.url, Path(folder), options.finished, options.repeat)
     with valkey_server() as server, tempfile.TemporaryDirectory(prefix="optml-scale-") as folder:
         found |= retaining(server.url, Path(folder), options.finished)
+    with valkey_server() as server, tempfile.TemporaryDirectory(prefix="optml-scale-") as folder:
+        found |= reusing(server.url, Path(folder), options.finished)
     text = json.dumps(found, indent=2)
     print(text)
     if options.output:
@@ -178,6 +182,32 @@ def retaining(url: str, folder: Path, trials: int) -> dict[str, float]:
         timed(command, environment)
         found[f"retain_summary_{name}_s"] = timed(command, environment).wall_s
     return found
+
+
+def reusing(url: str, folder: Path, trials: int) -> dict[str, float]:
+    """Every trial of a grid takes the result of the one before over."""
+    say(f"taking over {trials:,} results …")
+    store, archive = Store.from_url(url), open_archive(str(folder))
+    fill(store, folder, trials)
+    began = time.perf_counter()
+    experiment = submit(store, archive, spec_of(trials, "reuse: true"))
+    listed_s = time.perf_counter() - began
+    began, cpu_s, server_cpu_s = time.perf_counter(), time.process_time(), server_time_s(store)
+    while not store.experiment(experiment).is_over:
+        if advance(store, lambda _publications: None, experiment, archive=archive):
+            sys.exit("a trial has no result")
+    return {
+        "reuse_list_s": listed_s,
+        "reuse_s": time.perf_counter() - began,
+        "reuse_cpu_s": time.process_time() - cpu_s,
+        "reuse_server_cpu_s": server_time_s(store) - server_cpu_s,
+    }
+
+
+def server_time_s(store: Store) -> float:
+    """The server's processor time so far."""
+    cpu = store.client.info("cpu")
+    return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
 
 
 def commands_environment(url: str, folder: Path) -> dict[str, str]:

@@ -12,7 +12,8 @@ process: for serial runs, and as the model that the script is tested against.
 - median: the median stopping rule (Golovin et al., "Google Vizier", KDD 2017): a trial is stopped at a step when its
   best value so far is worse than the median, over complete trials, of the mean of their values up to that step.
 
-A trial that reports a value that is not finite is stopped by each of them.
+A trial that reports a value that is not finite is stopped by each of them. Others are compared with one that takes over
+an earlier result as if it had run here, as far as its curve is known (see `Judge.take_over`).
 """
 
 from __future__ import annotations
@@ -113,6 +114,18 @@ class Judge:
         """The trial is complete: it is one of those that others are compared with."""
         for step, mean in _running_means(self.curves.get(number, {})):
             self._means.setdefault(step, []).append(self._sign * mean)
+
+    def take_over(self, number: int, curve: Mapping[int, float], *, is_complete: bool, enters_rungs: bool) -> None:
+        """A trial has the result of an earlier one, whose curve (value by step) comes along.
+
+        Others are compared with it as if it had run here: it enters rungs up to where it would have been stopped.
+        """
+        self.curves[number] = dict(curve)
+        if self.rule.method == "median":
+            if is_complete:
+                self.complete(number)
+        elif enters_rungs:
+            any(self._is_to_stop(number, step, self._sign * curve[step]) for step in sorted(curve))
 
     @property
     def _sign(self) -> float:

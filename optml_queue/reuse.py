@@ -5,18 +5,18 @@ same code, data and metric are listed once, into a document of the archive; when
 each is looked up there. So a trial is taken over or not whatever became of the earlier experiments, and every process
 finds the same.
 
-The document has a line for each result, in the order of keys: the digest of the parameters and the seed, a blank, and
-JSON. A look-up halves the lines that are left, in a memory map: it costs no memory, however many results there are.
+The document has a line for each result, in the order of keys: the SHA-256 of the parameters and the seed, a blank, and
+the result. A look-up halves the lines that are left, in a memory map: it costs no memory, however many results there
+are. Many are looked up together, those on either side of the one in the middle in the lines on its own side.
 """
 
 from __future__ import annotations
 
-import json
 import mmap
 import sqlite3
 import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice
@@ -34,7 +34,7 @@ from optml_queue.provenance import facts
 from optml_queue.spec import Algorithm, Command, Spec
 from optml_queue.spec.prior import Reuse
 from optml_queue.store import NewTrial, ReusedResult
-from optml_queue.trial import Params, Trial, TrialResult, TrialState, decode_metrics, digest, encode
+from optml_queue.trial import Params, Trial, TrialResult, TrialState, encode, fingerprint
 
 RESULTS_MAX = 1_000_000  # listed for one experiment, those of the newest experiments: 250 MB
 _OPEN = 8  # lists that a process keeps open
@@ -58,7 +58,7 @@ def identity_of(spec: Spec, told: Mapping[str, Any]) -> str:
 def listed(earlier: Earlier, spec: Spec, without: str, path: Path) -> Reuse:
     """Write the results that trials of a spec may take over to a file, and say how many there are.
 
-    The spec's data and code lie in the archive, under their digests. `without` is the experiment itself.
+    The spec has the digests of its data and code. `without` is the experiment itself.
     """
     wanted = identity_of(spec, facts(spec))
     sources: dict[str, int] = {}
@@ -66,9 +66,11 @@ def listed(earlier: Earlier, spec: Spec, without: str, path: Path) -> Reuse:
         database.execute("BEGIN")
         database.execute("CREATE TABLE results (key TEXT PRIMARY KEY, line TEXT NOT NULL) WITHOUT ROWID")
         left = RESULTS_MAX
-        for found in earlier.all():
-            if wanted and left and found.record.id != without and _identity(found) == wanted:
-                lines = islice(_lines(found, spec), left)
+        same = [found for found in earlier.all() if wanted and _identity(found) == wanted]
+        unruled = {found.record.id for found in same if Spec.from_json(found.record.spec).early_stopping is None}
+        for found in same:
+            if left and found.record.id != without:
+                lines = islice(_lines(found, spec, unruled), left)
                 added = database.executemany("INSERT OR IGNORE INTO results VALUES (?, ?)", lines).rowcount
                 left -= added
                 sources |= {found.record.id: added} if added > 0 else {}
@@ -94,18 +96,22 @@ def _identity(experiment: EarlierExperiment) -> str | None:
         return None
 
 
-def _lines(experiment: EarlierExperiment, spec: Spec) -> Iterator[tuple[str, str]]:
-    """Key and JSON of each result that an experiment has."""
+def _lines(experiment: EarlierExperiment, spec: Spec, unruled: Set[str]) -> Iterator[tuple[str, str]]:
+    """Key and line of each result that an experiment has; `unruled` are the experiments without early stopping.
+
+    Where a rule chose those that are complete, a rung that their curves enter would have the best alone.
+    """
     needed = {metric.name for metric in spec.metrics} | ({DURATION} if spec.measures_duration else set())
-    may_be_cut_short = Spec.from_json(experiment.record.spec).early_stopping is not None
+    own = experiment.record.id
     for trial in experiment.trials():
-        result = _result(trial, needed, may_be_cut_short=may_be_cut_short)
+        result = _result(trial, needed, may_be_cut_short=own not in unruled)
         if result is not None:
-            held = held_to(result, spec.driver.complete(trial.params), spec.constraints) if spec.constraints else result
-            trial_id = f"{experiment.record.id}/{trial.number}"
-            where = [experiment.record.id, trial.number, trial.reused_from or trial_id]
-            found = [trial.params, held.state, dict(held.metrics), held.reason]
-            yield _key(trial.params, trial.seed), encode([*where, *found])
+            held = held_to(result, {**spec.defaults, **trial.params}, spec.constraints) if spec.constraints else result
+            ran = trial.reused_from or f"{own}/{trial.number}"
+            enters_rungs = ran.partition("/")[0] in unruled
+            said = (held.state, encode(dict(held.metrics)), encode(held.reason))
+            found = ReusedResult(own, trial.number, ran, *said, enters_rungs)
+            yield _key(trial.params, trial.seed), found.to_line()
 
 
 def _result(trial: Trial, needed: set[str], *, may_be_cut_short: bool) -> TrialResult | None:
@@ -121,7 +127,7 @@ def _result(trial: Trial, needed: set[str], *, may_be_cut_short: bool) -> TrialR
 
 
 def _key(params: Params, seed: int) -> str:
-    return f"{digest(params)}:{seed}"
+    return f"{fingerprint(params)}:{seed}"
 
 
 class Results:
@@ -133,23 +139,37 @@ class Results:
 
     def find(self, params: Params, seed: int) -> ReusedResult | None:
         """The result of a trial; None when there is none."""
-        key = _key(params, seed).encode()
-        low, high = 0, len(self._lines)
+        return self.find_all([(params, seed)])[0]
+
+    def find_all(self, trials: Sequence[tuple[Params, int]]) -> list[ReusedResult | None]:
+        """The results of trials, each given by its parameters and seed; None for those that have none."""
+        keys = [_key(params, seed).encode() for params, seed in trials]
+        wanted, found = sorted(set(keys)), dict[bytes, ReusedResult]()
+        # Which of the keys wanted, and in which bytes their lines are, if there are any.
+        ranges = [(0, len(wanted), 0, len(self._lines))] if wanted else []
+        while ranges:
+            first, end, low, high = ranges.pop()
+            middle = (first + end) // 2
+            place, line = self._place(wanted[middle], low, high)
+            if line is not None:
+                found[wanted[middle]] = ReusedResult.from_line(line.decode())
+            if first < middle and low < place:
+                ranges.append((first, middle, low, place))
+            if middle + 1 < end and place < high:
+                ranges.append((middle + 1, end, place, high))
+        return [found.get(key) for key in keys]
+
+    def _place(self, key: bytes, low: int, high: int) -> tuple[int, bytes | None]:
+        """Where the line of a key begins, or would, among those from one place to another, and what it says."""
+        lines = self._lines
         while low < high:
-            start = self._lines.rfind(b"\n", 0, (low + high) // 2) + 1
-            end = self._lines.find(b"\n", start) + 1
-            found, _, text = self._lines[start:end].partition(b" ")
+            start = lines.rfind(b"\n", low, (low + high) // 2) + 1 or low
+            end = lines.find(b"\n", start) + 1
+            found, _, text = lines[start:end].partition(b" ")
             if found == key:
-                return _decoded(text, params)
+                return start, text.rstrip(b"\n")
             low, high = (end, high) if found < key else (low, start)
-        return None
-
-
-def _decoded(text: bytes, params: Params) -> ReusedResult | None:
-    experiment, number, ran, known, state, metrics, reason = json.loads(text)
-    if known != params:
-        return None  # two points of one digest
-    return ReusedResult(experiment, number, ran, TrialResult(TrialState(state), decode_metrics(metrics), reason))
+        return low, None
 
 
 _lists: OrderedDict[str, Results] = OrderedDict()
@@ -170,5 +190,7 @@ def with_results(trials: Sequence[NewTrial], reuse: Reuse | None, archive: Archi
         return trials
     if archive is None:
         raise ArchiveError("the results to be reused lie in the archive, and there is none at hand")
-    results = _results(archive, reuse.digest)
-    return [replace(trial, reused=results.find(trial.params, trial.seed)) for trial in trials]
+    found = _results(archive, reuse.digest).find_all([(trial.params, trial.seed) for trial in trials])
+    return [
+        trial if result is None else replace(trial, reused=result) for trial, result in zip(trials, found, strict=True)
+    ]

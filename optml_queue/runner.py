@@ -6,11 +6,11 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, SupportsFloat
+from typing import TYPE_CHECKING, Any, Protocol, SupportsFloat
 
 from optml_queue.command.data import DataFile
 from optml_queue.constraints import held_to
@@ -19,8 +19,12 @@ from optml_queue.driver import DURATION, ActiveTrial, Driver, Goal, Order
 from optml_queue.early_stopping import Judge, stopped
 from optml_queue.errors import AttemptEndedError, AttemptFailedError, DivergedError, DriverError
 from optml_queue.search import Plan, PlannedTrial, SerialSearch, segments
+from optml_queue.search.start import NO_START, Start
 from optml_queue.spec import Command, Spec
-from optml_queue.trial import Reason, TrialResult, TrialState
+from optml_queue.trial import Params, Reason, TrialResult, TrialState
+
+if TYPE_CHECKING:
+    from optml_queue.store import ReusedResult
 
 TrialData = DataSet | DataFile  # what a trial's `data` is, where its spec names some
 
@@ -93,49 +97,117 @@ def data_of(spec: Spec, fetch: Fetch | None = None, cache_dir: Path | None = Non
     return load(spec.data, fetch, cache_dir)
 
 
+@dataclass(frozen=True, slots=True)
+class SerialTrial:
+    """A trial that has ended in this process, or took the result of an earlier one over.
+
+    `took_s` is how long it ran here, in seconds. `reused_from` is the trial that ran, as in `lms-k3f9a/17`.
+    """
+
+    number: int
+    params: Params
+    seed: int
+    result: TrialResult
+    took_s: float = 0.0
+    reused_from: str = ""
+
+
+class Prior(Protocol):
+    """What a serial run takes over from earlier experiments."""
+
+    @property
+    def start(self) -> Start:
+        """What its searcher is told first."""
+
+    def find(self, params: Params, seed: int, /) -> ReusedResult | None:
+        """The result of a trial that would be the same."""
+
+    def curve(self, experiment: str, number: int, /) -> Mapping[int, float]:
+        """What the trial of a result reported, value by step; empty where nobody knows."""
+
+
+class SerialRun:
+    """The trials of a spec one after another in this process, as its queue would run them with one worker.
+
+    `data` are the spec's, where they have been loaded; `driver` is its algorithm's, where it does not come with the
+    package; `prior` is what it takes over. The spec's rule of early stopping holds; its target and budget do not end a
+    serial run.
+    """
+
+    def __init__(
+        self, spec: Spec, data: TrialData | None = None, driver: Driver | None = None, prior: Prior | None = None
+    ) -> None:
+        self.plan = segments(spec)
+        self._spec = spec
+        self._data = data_of(spec) if data is None else data
+        self._driver = driver or spec.driver
+        self._prior = prior
+        self._search = SerialSearch(spec, self.plan, NO_START if prior is None else prior.start)
+        self._judge = Judge(spec.early_stopping, spec.goal, spec.at) if spec.early_stopping else None
+
+    def __iter__(self) -> Iterator[PlannedTrial]:
+        """The trials in order; the result of each is to be told before the next is asked for."""
+        return iter(self._search)
+
+    def tell(self, number: int, result: TrialResult) -> None:
+        """A trial ended."""
+        self._search.tell(number, result)
+
+    def reused(self, number: int, params: Params, seed: int) -> SerialTrial | None:
+        """The trial with the result that it takes over; None when there is none, and it has to run."""
+        found = None if self._prior is None else self._prior.find(params, seed)
+        if found is None or self._prior is None:
+            return None
+        if self._judge is not None:
+            curve, is_complete = self._prior.curve(found.experiment, found.number), found.state is TrialState.COMPLETE
+            self._judge.take_over(number, curve, is_complete=is_complete, enters_rungs=found.enters_rungs)
+        return SerialTrial(number, params, seed, found.result, reused_from=found.ran)
+
+    def run(self, number: int, params: Params, seed: int, on_log: Callable[[str], None] | None = None) -> SerialTrial:
+        """Run a trial. Raises AttemptFailedError: there are no further attempts."""
+        trial = ActiveTrial(number=number, params=params, seed=seed)
+        if on_log is not None:
+            trial.on_log = on_log
+        if self._judge is not None:
+            trial.on_report = partial(_judged, self._judge, number)
+        began_at = time.perf_counter()
+        result = self._result(trial)
+        return SerialTrial(number, params, seed, result, time.perf_counter() - began_at)
+
+    def _result(self, trial: ActiveTrial) -> TrialResult:
+        spec, judge = self._spec, self._judge
+        try:
+            result = run_trial(spec, self._driver, self._data, trial)
+        except AttemptEndedError as ended:
+            if judge is None or ended.order != Order.STOP:
+                raise
+            return stopped(judge.curves.get(trial.number, {}), spec.metric, spec.goal, spec.at)
+        if judge is not None and result.state is TrialState.COMPLETE:
+            judge.complete(trial.number)
+        return result
+
+
 def run_serial(
     spec: Spec, numbers: Iterable[int] | None = None, data: TrialData | None = None, driver: Driver | None = None
 ) -> Iterator[tuple[int, TrialResult]]:
-    """The trials of a spec one after another in this process: (number, result) as each one ends.
+    """The trials of a `SerialRun`: (number, result) as each one ends.
 
-    `numbers` picks some; gaps in the numbering are passed over. `data` are the spec's, where they have been loaded;
-    `driver` is its algorithm's, where it does not come with the package.
-    The spec's rule of early stopping holds; its target and budget do not end a serial run.
-    An attempt that fails becomes a FAILED result with its error as the reason: there are no further attempts.
+    `numbers` picks some; gaps in the numbering are passed over. A trial that fails has a FAILED result with its error
+    as the reason. Nothing is taken over from earlier experiments.
     """
-    plan = segments(spec)
-    data = data_of(spec) if data is None else data
-    driver = driver or spec.driver
-    search = SerialSearch(spec, plan)
-    chosen = search if numbers is None else _chosen(plan, numbers)
-    judge = Judge(spec.early_stopping, spec.goal, spec.at) if spec.early_stopping else None
-    for number, params, seed in chosen:
-        trial = ActiveTrial(number=number, params=params, seed=seed)
-        if judge is not None:
-            trial.on_report = partial(_judged, judge, number)
+    run = SerialRun(spec, data, driver)
+    for number, params, seed in run if numbers is None else _chosen(run.plan, numbers):
         try:
-            result = _run_judged(spec, driver, data, trial, judge)
+            result = run.run(number, params, seed).result
         except AttemptFailedError as failure:
             result = TrialResult(TrialState.FAILED, {}, failure.error)
         if numbers is None:
-            search.tell(number, result)
+            run.tell(number, result)
         yield number, result
 
 
 def _judged(judge: Judge, number: int, step: int, value: float) -> Order:
     return Order.STOP if judge.report(number, step, value) else Order.OK
-
-
-def _run_judged(spec: Spec, driver: Driver, data: Any, trial: ActiveTrial, judge: Judge | None) -> TrialResult:
-    try:
-        result = run_trial(spec, driver, data, trial)
-    except AttemptEndedError as ended:
-        if judge is None or ended.order != Order.STOP:
-            raise
-        return stopped(judge.curves.get(trial.number, {}), spec.metric, spec.goal, spec.at)
-    if judge is not None and result.state is TrialState.COMPLETE:
-        judge.complete(trial.number)
-    return result
 
 
 def _chosen(plan: Plan, numbers: Iterable[int]) -> Iterator[PlannedTrial]:

@@ -15,7 +15,7 @@ from optml_queue.archive import Archive
 from optml_queue.archive.earlier import keep
 from optml_queue.driver import Goal
 from optml_queue.earlier import Earlier, EarlierExperiment
-from optml_queue.errors import ExpressionError, InputError, NotFoundError
+from optml_queue.errors import ExpressionError, NotFoundError, Problem, SpecError
 from optml_queue.search.adaptive import FRONT
 from optml_queue.search.history import outcome
 from optml_queue.search.start import EarlierPoint
@@ -37,7 +37,7 @@ _TOO_MANY = f"left out: more than {BEST + OTHERS:,} points"
 def start_of(earlier: Earlier, spec: Spec) -> tuple[StartFrom, list[EarlierPoint]]:
     """What a spec's `start_from` comes to, and the points, from the worst to the best.
 
-    Raises InputError where an experiment is unknown, is judged in another way, or has nothing that can be used.
+    Raises SpecError where an experiment is unknown, is judged in another way, or has nothing that can be used.
     """
     if spec.start_from is None:
         raise ValueError("the spec starts from nothing")
@@ -54,7 +54,7 @@ def start_of(earlier: Earlier, spec: Spec) -> tuple[StartFrom, list[EarlierPoint
         used[point.experiment] += trials
     sources = tuple(_source(id_, used[id_], reasons) for id_, reasons in usable)
     if not used.total():
-        raise InputError(f"start_from: {'; '.join(map(source_line, sources))}; name an experiment over the same space")
+        raise _refusal(spec, "; ".join(map(source_line, sources)), "name an experiment over the same space")
     return replace(spec.start_from, sources=sources), [point for point, _ in sample.kept]
 
 
@@ -76,13 +76,18 @@ def _found(earlier: Earlier, name: str, spec: Spec) -> EarlierExperiment:
     try:
         found = earlier.find(name)
     except NotFoundError as error:
-        raise InputError(f"start_from: {error}") from error
+        message, _, advice = str(error).partition("; ")
+        raise _refusal(spec, message, advice) from error
     record = found.record
     theirs, ours = _judged(Spec.from_json(record.spec)), _judged(spec)
     if theirs != ours:
         message = f"{record.id} is judged by {theirs}, this experiment by {ours}"
-        raise InputError(f"start_from: {message}; name one that has the same metric")
+        raise _refusal(spec, message, "name one that has the same metric")
     return found
+
+
+def _refusal(spec: Spec, message: str, advice: str) -> SpecError:
+    return SpecError("spec", [Problem("start_from", message, spec.line_of("start_from"), advice)])
 
 
 def _judged(spec: Spec) -> str:
@@ -106,7 +111,7 @@ class Fitting:
         self._metrics = [metric.name for metric in spec.metrics]
         self._seeks_front = any(stage.method in FRONT for stage in spec.search.course)
         self._axes = {axis.name: axis for axis in spec.space.axes}
-        self._defaults = spec.driver.complete({})
+        self._defaults = spec.defaults
 
     def points(self, experiment: EarlierExperiment, reasons: Counter[str]) -> Iterator[tuple[EarlierPoint, int]]:
         """The points that fit, each with the number of its trials; `reasons` counts the trials, "" is for no reason.
@@ -121,11 +126,13 @@ class Fitting:
                 continue
             ended = [trial for trial in trials if trial.state not in _WORDS]
             reasons.update(_WORDS[trial.state] for trial in trials if trial.state in _WORDS)
-            found = EarlierPoint(experiment.record.id, trials[0].number, point, *outcome(ended, self._metrics))
+            if not ended:
+                continue
+            found = EarlierPoint(experiment.record.id, ended[0].number, point, *outcome(ended, self._metrics))
             lacking = self._lacking(found)
             reasons[lacking and f"have no {lacking}"] += len(ended)
-            if ended and not lacking:
-                yield replace(found, number=ended[0].number), len(ended)
+            if not lacking:
+                yield found, len(ended)
 
     def _lacking(self, point: EarlierPoint) -> str:
         """A metric that the search needs and the point has no figure of; "" if there is none."""

@@ -196,5 +196,10 @@ def decode_metrics(metrics: Mapping[str, float | str]) -> dict[str, float]:
 
 
 def digest(params: Mapping[str, ParamValue]) -> str:
-    """A short fingerprint of a point: 16 hexadecimal digits of SHA-256 over its canonical JSON."""
-    return hashlib.sha256(_CANONICAL.encode(params).encode()).hexdigest()[:16]
+    """A short fingerprint of a point: the first 16 digits of `fingerprint`."""
+    return fingerprint(params)[:16]
+
+
+def fingerprint(params: Mapping[str, ParamValue]) -> str:
+    """What no two points share: 64 hexadecimal digits, SHA-256 over the canonical JSON."""
+    return hashlib.sha256(_CANONICAL.encode(params).encode()).hexdigest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,11 @@ from optml_queue.driver import Goal
 from optml_queue.early_stopping import EarlyStopping
 from optml_queue.errors import SpecError
 from optml_queue.restoration import submission_of
-from optml_queue.runner import run_serial
+from optml_queue.runner import SerialRun, run_serial
+from optml_queue.search.start import NO_START, Start
 from optml_queue.spec import Spec, parse_spec
-from optml_queue.trial import TrialState
+from optml_queue.store import ReusedResult
+from optml_queue.trial import Params, TrialState
 
 TEXT = """
 name: t
@@ -72,3 +76,64 @@ def test_a_serial_run_stops_early_and_keeps_constraints(tmp_path: Path) -> None:
     assert results[0].metrics["duration_s"] >= 0
     assert results[1].reason == "stopped early at step 1"
     assert results[1].metrics == {"loss": 1.0}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Results of earlier trials that would be the same, by their first value; each has its curve."""
+
+    curves: Mapping[int, Mapping[int, float]]
+    enters_rungs: bool = True
+    start: Start = NO_START
+
+    def find(self, params: Params, _seed: int, /) -> ReusedResult | None:
+        level = int(str(params["level"]))
+        if level not in self.curves:
+            return None
+        last = f'{{"loss":{self.curves[level][9]}}}'
+        return ReusedResult("e", level, f"e/{level}", TrialState.COMPLETE, last, '""', self.enters_rungs)
+
+    def curve(self, _experiment: str, number: int, /) -> Mapping[int, float]:
+        return self.curves[number]
+
+
+def states(spec: Spec, prior: Curves | None = None) -> dict[int, TrialState]:
+    run, found = SerialRun(spec, prior=prior), {}
+    for number, params, seed in run:
+        done = run.reused(number, params, seed) or run.run(number, params, seed)
+        run.tell(number, done.result)
+        found[number] = done.result.state
+        assert bool(done.reused_from) == (prior is not None and number in prior.curves)
+    return found
+
+
+@pytest.mark.parametrize("rule", ["{method: asha, reduction: 2}", "{method: hyperband, reduction: 2, max_steps: 12}"])
+def test_who_is_stopped_does_not_depend_on_who_is_reused(tmp_path: Path, rule: str) -> None:
+    """Others are stopped as if those with a result had run, where no rule chose these."""
+    (tmp_path / "curves.py").write_text(PROGRAM_OF_CURVES)
+    levels = ", ".join(map(str, range(40)))
+    body = f"name: t\nprogram: curves.py\nmetric: loss\nparameters: {{level: {{values: [{levels}]}}}}\n"
+    spec = parse_spec(f"{body}early_stopping: {rule}\n", "t.yaml", tmp_path)
+    ran = states(spec)
+    assert len({ran[n] for n in range(0, 40, 3)}) == len({ran[n] for n in range(1, 40, 3)}) == 2
+    curves = {n: {step: _loss(n, step) for step in range(1, 10)} for n in range(0, 40, 3)}
+    with_reused = states(spec, Curves(curves))
+    assert {with_reused[n] for n in curves} == {TrialState.COMPLETE}
+    assert {n: state for n, state in with_reused.items() if n not in curves} == {
+        n: state for n, state in ran.items() if n not in curves
+    }
+    assert states(spec, Curves(curves, enters_rungs=False)) != with_reused
+
+
+def _loss(level: int, step: int) -> float:
+    return (level * 17 % 41 + 80 - 2 * level) / step
+
+
+PROGRAM_OF_CURVES = """
+def train(trial):
+    level = trial.params["level"]
+    for step in range(1, 10):
+        loss = (level * 17 % 41 + 80 - 2 * level) / step
+        trial.report(step, loss)
+    return {"loss": loss}
+"""

@@ -24,8 +24,8 @@ from optml_queue.restoration import submission_of
 from optml_queue.results import write_opening
 from optml_queue.spec import Spec, parse_spec
 from optml_queue.spec.prior import Reuse
-from optml_queue.store import Experiment, NewTrial
-from optml_queue.trial import Params, Trial, TrialState, digest, encode
+from optml_queue.store import Experiment, NewTrial, ReusedResult
+from optml_queue.trial import Params, Trial, TrialState, fingerprint
 
 PROGRAM = "def train(trial):\n    return {'loss': 1.0}\n"
 BODY = """
@@ -54,6 +54,9 @@ class Kept:
 
     def stream(self, experiment: str, /) -> Iterator[Trial]:
         return iter(self.kept[experiment][1])
+
+    def curve(self, experiment: str, number: int, /) -> dict[int, float]:
+        raise AssertionError
 
 
 @pytest.fixture
@@ -190,22 +193,27 @@ def test_a_limit_leaves_out_the_oldest(archive: Archive, tmp_path: Path, monkeyp
 
 VALUE = st.one_of(st.integers(0, 3), st.floats(0, 1), st.text(max_size=3))
 POINT = st.dictionaries(st.sampled_from("abc"), VALUE, max_size=2)
-RESULTS = st.lists(st.tuples(POINT, st.integers(0, 11)), unique_by=lambda each: (digest(each[0]), each[1]), min_size=1)
+RESULTS = st.lists(
+    st.tuples(POINT, st.integers(0, 11)), unique_by=lambda each: (fingerprint(each[0]), each[1]), min_size=1
+)
 
 
 @settings(max_examples=50)
-@given(RESULTS, POINT)
-def test_each_result_is_found_and_no_other(results: list[tuple[Params, int]], other: Params) -> None:
-    lines = []
-    for number, (params, seed) in enumerate(results):
-        lines.append((reuse._key(params, seed), encode(["a", number, f"a/{number}", params, "complete", {}, ""])))
+@given(RESULTS, st.lists(st.tuples(POINT, st.integers(0, 11))))
+def test_each_result_is_found_and_no_other(results: list[tuple[Params, int]], others: list[tuple[Params, int]]) -> None:
+    numbers = {(fingerprint(params), seed): number for number, (params, seed) in enumerate(results)}
+    results_of = [
+        ReusedResult(
+            "a", number, f"a/{number}", TrialState.COMPLETE, '{"loss":"nan"}', '"a\\tb"', enters_rungs=number % 2 == 0
+        )
+        for number in range(len(results))
+    ]
+    lines = [f"{reuse._key(*key)} {found.to_line()}\n" for key, found in zip(results, results_of, strict=True)]
     file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - `Results` closes it
-    file.writelines(f"{key} {line}\n".encode() for key, line in sorted(lines))
+    file.writelines(line.encode() for line in sorted(lines))
     file.flush()
-    found = reuse.Results(file)
-    for number, (params, seed) in enumerate(results):
-        result = found.find(params, seed)
-        assert result is not None
-        assert result.number == number
-    if not any(digest(params) == digest(other) for params, _ in results):
-        assert found.find(other, 0) is None
+    wanted = [*others, *results, *others]
+    expected = [numbers.get((fingerprint(params), seed)) for params, seed in wanted]
+    found = reuse.Results(file).find_all(wanted)
+    assert found == [None if number is None else results_of[number] for number in expected]
+    assert {result.result.reason for result in found if result} == {"a\tb"}

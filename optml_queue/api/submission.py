@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from itertools import islice
@@ -127,6 +128,15 @@ def read_spec(sent: Sent, here: Installation, role: Role) -> Spec:
         return _with_data(spec, entries, here) if spec.data is not None else spec
     except SpecError as error:
         raise _without_lines(_without_places(error, files), sent) from None
+
+
+@contextmanager
+def told_of(sent: Sent) -> Iterator[None]:
+    """What turns out to be wrong with a spec after it was read is told with lines of what was sent, if it has any."""
+    try:
+        yield
+    except SpecError as error:
+        raise _without_lines(error, sent) from None
 
 
 def _without_lines(error: SpecError, sent: Sent) -> SpecError:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from optml_queue.cli import units
-from optml_queue.cli.forecast import NOTHING, Forecast, forecast
+from optml_queue.cli.forecast import forecast, forecast_lines
 from optml_queue.cli.workers import cores
 from optml_queue.trial import Params
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from optml_queue.forecast import Forecast
     from optml_queue.runner import TrialData
     from optml_queue.search import Plan
     from optml_queue.space import Axis
@@ -73,7 +74,7 @@ class Preview:
     first: Sequence[Planned]
     last: Sequence[Planned]
     estimate: Estimate | None
-    prior: Forecast = NOTHING
+    prior: Forecast | None = None
 
     def document(self) -> dict[str, Any]:
         """The preview as JSON."""
@@ -90,7 +91,7 @@ class Preview:
             "first": [asdict(planned) for planned in self.first],
             "last": [asdict(planned) for planned in self.last],
             "estimate": asdict(self.estimate) if self.estimate else None,
-            **self.prior.document(),
+            **(self.prior.document() if self.prior else {}),
         }
 
     def size(self) -> str:
@@ -118,7 +119,7 @@ def show_preview(spec: Spec, workers: int | None, *, as_json: bool, results: Pat
         show(*drawing(preview, stdout_width()))
 
 
-def preview_of(spec: Spec, workers: int | None, prior: Forecast = NOTHING) -> Preview:
+def preview_of(spec: Spec, workers: int | None, prior: Forecast | None = None) -> Preview:
     """Plan the spec and measure its first trial. What is taken over takes no time."""
     from optml_queue.search import segments
 
@@ -127,7 +128,7 @@ def preview_of(spec: Spec, workers: int | None, prior: Forecast = NOTHING) -> Pr
     first = [Planned(*trial) for trial in plan.first(FIRST_TRIALS)]
     last = [Planned(*trial) for trial in plan.last(LAST_TRIALS)]
     last = [planned for planned in last if planned not in first]
-    to_run = trials - (prior.trials or 0)
+    to_run = trials - ((prior and prior.trials) or 0)
     measured = estimate(spec, plan, to_run, first, workers or cores()) if to_run > 0 else None
     return Preview(spec, trials, exact, first, last, measured, prior)
 
@@ -225,8 +226,8 @@ def drawing(preview: Preview, width: int = 80) -> list[RenderableType]:
     ]
     if preview.trials > len(rows):
         lines.append(Text(f"the first {len(preview.first)} and the last {len(preview.last)} trials", style="dim"))
-    if prior := preview.prior.lines():
-        lines += ["", *map(Text, prior)]
+    if preview.prior:
+        lines += ["", *map(Text, forecast_lines(preview.prior))]
     if preview.estimate:
         lines += ["", Text(str(preview.estimate))]
     return lines

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -68,13 +71,15 @@ def submit(
     if dry_run:
         from optml_queue.cli.preview import show_preview
 
-        show_preview(loaded, workers, as_json=as_json, results=results)
+        with told_with_place(spec, overrides):
+            show_preview(loaded, workers, as_json=as_json, results=results)
         return
     from optml_queue.cli.connection import check_cluster, steering
 
     check_cluster(results)
     with steering(results, workers=workers) as connection:
-        id_ = create(connection, loaded, experiment)
+        with told_with_place(spec, overrides):
+            id_ = create(connection, loaded, experiment)
         if not quiet and (loaded.start_from or loaded.reuse):
             tell_taken_over(connection, id_)
         if detach:
@@ -98,6 +103,17 @@ def read_spec(path: Path, overrides: list[str]) -> Spec:
     except DocumentError as error:
         raise SpecError("<stdin>", [error.problem]) from None
     return parse_spec(text, "<stdin>", Path.cwd(), overrides)
+
+
+@contextmanager
+def told_with_place(path: Path, overrides: list[str] | None) -> Iterator[None]:
+    """What turns out to be wrong with a spec after it was read is told with its file, and with lines of the file."""
+    try:
+        yield
+    except SpecError as error:
+        # With --set, the lines are those of another text.
+        problems = [replace(each, line=0) for each in error.problems] if overrides else error.problems
+        raise SpecError("<stdin>" if path == STDIN else str(path), problems) from None
 
 
 def check_data(spec: Spec) -> None:

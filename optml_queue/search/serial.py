@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from optml_queue.search.adaptive import AdaptiveSearcher, Task, searcher
 from optml_queue.search.history import history_of
 from optml_queue.search.plan import Plan, PlannedTrial, Segment
+from optml_queue.search.start import NO_START, Start
 from optml_queue.spec import Spec
 from optml_queue.trial import Params, Trial, TrialResult, TrialState
 
@@ -14,12 +15,13 @@ from optml_queue.trial import Params, Trial, TrialResult, TrialState
 class SerialSearch:
     """The trials of a spec in order; each result is told before the next trial is asked for.
 
-    Raises InputError when a package is missing that the method needs.
+    `start` is what its searcher is told first. Raises InputError when a package is missing that the method needs.
     """
 
-    def __init__(self, spec: Spec, plan: Plan) -> None:
+    def __init__(self, spec: Spec, plan: Plan, start: Start = NO_START) -> None:
         self._spec = spec
         self._plan = plan
+        self._start = start
         self._metrics = [metric.name for metric in spec.metrics]
         self._searchers: dict[str, AdaptiveSearcher] = {}
         self._trials: dict[int, Trial] = {}
@@ -63,6 +65,6 @@ class SerialSearch:
         if segment.method not in self._searchers:
             self._searchers[segment.method] = searcher(Task.of(self._spec, segment.method))
         first_of = dict(self._plan.firsts(self._trials))
-        history = history_of(self._trials.values(), self._log, self._metrics, first_of)
+        history = self._start.before(history_of(self._trials.values(), self._log, self._metrics, first_of))
         found = self._searchers[segment.method].suggest(history, [number])
         return [(number + i, found[0].params, seed) for i, seed in enumerate(segment.seeds)] if found else []

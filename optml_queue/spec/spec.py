@@ -12,11 +12,12 @@ from optml_queue.budget import NO_BUDGET, Budget
 from optml_queue.data import DataSpec
 from optml_queue.driver import DURATION, Driver, Goal, Metric
 from optml_queue.early_stopping import EarlyStopping
+from optml_queue.errors import DriverError
 from optml_queue.expression import Expression, parse_freely
 from optml_queue.space import Space
 from optml_queue.spec.code import Code, code_from_dict
 from optml_queue.spec.command import Command
-from optml_queue.spec.document import dump
+from optml_queue.spec.document import DocumentError, compose, dump
 from optml_queue.spec.prior import Reuse, StartFrom
 from optml_queue.spec.search import Search, Stage, method_keys
 from optml_queue.trial import Params, Reason, encode
@@ -101,6 +102,25 @@ class Spec:
     def driver(self) -> Driver:
         """What runs the code, loaded when first asked for. Raises DriverError."""
         return self.code.driver(Metric(self.metric, self.goal))
+
+    @cached_property
+    def defaults(self) -> Params:
+        """What the code declares for parameters that a point leaves out; {} where the code is not at hand.
+
+        An uploaded program is not: it runs where it trains, and nowhere else.
+        """
+        try:
+            return self.driver.complete({})
+        except DriverError:
+            return {}
+
+    def line_of(self, key: str) -> int:
+        """The line of a key of `text`, counted from 1; 0 when it is not there."""
+        try:
+            entries = compose(self.text)[0].value
+        except DocumentError:
+            return 0
+        return entries[key].line if isinstance(entries, dict) and key in entries else 0
 
     @property
     def search(self) -> Search:

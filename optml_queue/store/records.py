@@ -13,16 +13,40 @@ from typing import Any
 from optml_queue.trial import Attempt, Params, Trial, TrialResult, TrialState, decode_metrics, encode
 
 Carried = tuple[tuple[int, int], ...]  # number and generation of trials that share a message
+_STATES = {state.value: state for state in TrialState}
 
 
 @dataclass(frozen=True, slots=True)
 class ReusedResult:
-    """What a trial of an earlier experiment came to. `ran` is the one that ran: itself, or that it was taken from."""
+    """What a trial of an earlier experiment came to. `ran` is the one that ran: itself, or that it was taken from.
+
+    `metrics` and `reason` are JSON, as the store has them: nobody reads them on the way. `enters_rungs`: whether its
+    curve is one that others may be compared with, rung by rung. It is not where early stopping had chosen those that
+    have a result.
+    """
 
     experiment: str
     number: int
     ran: str
-    result: TrialResult
+    state: TrialState
+    metrics: str
+    reason: str
+    enters_rungs: bool = True
+
+    @property
+    def result(self) -> TrialResult:
+        return TrialResult(self.state, decode_metrics(json.loads(self.metrics)), json.loads(self.reason))
+
+    def to_line(self) -> str:
+        """One line of text; JSON has no tabs between its tokens, and ids have none at all."""
+        said = (self.experiment, str(self.number), self.ran, self.state, self.metrics, self.reason)
+        return "\t".join((*said, "1" if self.enters_rungs else "0"))
+
+    @classmethod
+    def from_line(cls, line: str) -> ReusedResult:
+        """What `to_line` wrote."""
+        experiment, number, ran, state, metrics, reason, enters_rungs = line.split("\t")
+        return cls(experiment, int(number), ran, _STATES[state], metrics, reason, enters_rungs == "1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +180,6 @@ class WorkerInfo:
     @property
     def resource_class(self) -> str:
         return str(self.facts.get("class", ""))
-
-
-_STATES = {state.value: state for state in TrialState}
 
 
 def _seconds(time_ms: float | str | None) -> float | None:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from itertools import chain
 from typing import Any, Self, cast
 
 import redis
@@ -34,6 +35,7 @@ from optml_queue.store.records import (
     Publication,
     Ran,
     RestoredTrial,
+    ReusedResult,
     WorkerInfo,
     attempt_record,
     ended_attempt,
@@ -442,21 +444,13 @@ class Store:
         """Bring the trials between two numbers of the plan into being. False when another was first.
 
         `extensions` says which plan they come from: how often it had been extended. Trials with a reused result end at
-        once, in their order, with the curve of the earlier trial where the store has it still; those of an experiment
-        that ends by one of them are left to `drain`.
+        once, in their order, with the curve of the earlier trial where the store has it still. Where one of them ends
+        the experiment, those after it are cancelled.
         """
-        reused = [(trial, trial.reused) for trial in trials if trial.reused is not None]
-        args: list[str | float] = [expected_next, next_, int(exhausted), extensions, len(reused)]
-        for trial, earlier in reused:
-            origin = {**trial.origin, REUSED_FROM: earlier.ran}
-            result = earlier.result
-            args += [trial.number, result.state, encode(dict(result.metrics)), encode(result.reason), encode(origin)]
-            args += [f"{_x(earlier.experiment)}:curve:{earlier.number}"]
-        for trial in trials:
-            cost = "" if trial.cost is None else repr(trial.cost)
-            origin_text = encode(trial.origin) if trial.origin else ""
-            args += [trial.number, encode(trial.params), digest(trial.params), trial.seed, cost, origin_text]
-        return bool(self._run("reserve", _x(experiment), *args))
+        reused = [_reused_trial(trial, trial.reused) for trial in trials if trial.reused is not None]
+        waiting = [_waiting_trial(trial) for trial in trials if trial.reused is None]
+        place = (expected_next, next_, int(exhausted), extensions, len(reused))
+        return bool(self._run("reserve", _x(experiment), *place, *chain(*reused, *waiting)))
 
     def claim(self, experiment: Experiment, workers: int, most: int = SLICE) -> list[Publication]:
         """Take up to `most` trials for publishing, as many as the window and max_parallel leave room for.
@@ -1018,6 +1012,26 @@ def is_experiment_id(text: str) -> bool:
 
 def _x(experiment: str) -> str:
     return f"{ROOT}:x:{experiment}"
+
+
+def _waiting_trial(trial: NewTrial) -> tuple[str | float, ...]:
+    """A trial that is to run, as reserve.lua takes it."""
+    cost = "" if trial.cost is None else repr(trial.cost)
+    return trial.number, encode(trial.params), digest(trial.params), trial.seed, cost, _origin(trial.origin)
+
+
+def _reused_trial(trial: NewTrial, earlier: ReusedResult) -> tuple[str | float, ...]:
+    """A trial that takes a result over, as reserve.lua takes it."""
+    own = (trial.number, encode(trial.params), trial.seed, _origin(trial.origin))
+    origin, curve = (
+        _origin({**trial.origin, REUSED_FROM: earlier.ran}),
+        f"{_x(earlier.experiment)}:curve:{earlier.number}",
+    )
+    return *own, earlier.state, earlier.metrics, earlier.reason, origin, curve, int(earlier.enters_rungs)
+
+
+def _origin(origin: Mapping[str, Any]) -> str:
+    return encode(origin) if origin else ""
 
 
 def _batches(items: Iterable[int], size: int) -> Iterator[list[int]]:

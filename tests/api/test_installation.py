@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from optml_queue.api.installation import Installation
+from optml_queue.api.routes import validation
 from optml_queue.driver import algorithm_names
 from optml_queue.store import Backlog, ExperimentState, NewTrial, Store, Submission
 from optml_queue.trial import TrialState
@@ -32,7 +34,42 @@ def test_what_a_spec_amounts_to(viewer: httpx.Client, here: Installation) -> Non
     assert preview["first"][0] == {"number": 0, "params": {"learning_rate": 1e-3, "filter_size": 5}, "seed": 0}
     assert preview["last"][-1]["number"] == 7
     assert "max_attempts: 3" in preview["resolved"]
+    assert (preview["start_from"], preview["reuse"], preview["unread"]) == ([], None, [])
     assert not here.store.ids()
+
+
+def test_what_a_spec_would_take_over(
+    viewer: httpx.Client, operator: httpx.Client, here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(spec: str, **headers: str) -> httpx.Response:
+        return viewer.post("/api/v1/validation", content=spec, headers=headers)
+
+    id_ = submitted(operator)
+    assert carried_out(here.store, id_, "ccfc") == 4
+    start = SPEC.replace("[1e-3, 1e-2, 0.1, 1.0]", "{min: 1e-3, max: 0.1}") + "method: tpe\nmax_trials: 9\n"
+    found = told(f"{start}reuse: true\nstart_from: {id_}\n").json()
+    unused = {"have another learning_rate than is searched": 1, "failed": 1}
+    assert found["start_from"] == [{"experiment": id_, "used": 2, "trials": 4, "unused": unused}]
+    assert found["reuse"] == {"results": 3, "experiments": 1, "trials": None}
+    assert told(f"{SPEC}seeds: [0, 1]\nreuse: true\n").json()["reuse"]["trials"] == 3
+    # As submitting it would say, with the line, where there are lines.
+    unknown = f"{start}start_from: [{id_}, grid-xxxxx]\n"
+    for client, path in ((viewer, "validation"), (operator, "experiments")):
+        refused = client.post(f"/api/v1/{path}", content=unknown)
+        assert refused.status_code == 422
+        [problem] = refused.json()["problems"]
+        assert (problem["key"], problem["line"]) == ("start_from", 9)
+        assert problem["message"] == "there is no experiment 'grid-xxxxx'"
+        assert id_ in problem["advice"]
+    as_json = {"name": "x", "algorithm": "lms", "method": "tpe", "max_trials": 9, "start_from": "grid-xxxxx"}
+    as_json |= {"parameters": {"learning_rate": {"min": 1e-3, "max": 0.1}}}
+    refused = told(json.dumps(as_json), **{"Content-Type": "application/json"})
+    assert [(each["key"], each["line"]) for each in refused.json()["problems"]] == [("start_from", 0)]
+    # What would take long is not read.
+    monkeypatch.setattr(validation, "READ_MAX", 3)
+    found = told(f"{start}reuse: true\nstart_from: {id_}\n").json()
+    assert (found["start_from"], found["reuse"], found["unread"]) == ([], None, ["start_from", "reuse"])
+    assert here.store.ids() == [id_]
 
 
 def test_workers(viewer: httpx.Client, store: Store) -> None:

@@ -15,7 +15,7 @@ from optml_queue.api.installation import Installation
 from optml_queue.archive.program import fetch, key_of
 from optml_queue.pack import digest_of
 from optml_queue.spec import Command, Program, Spec
-from tests.api.installations import SPEC, submitted, tar_of
+from tests.api.installations import SPEC, carried_out, submitted, tar_of
 
 pytestmark = pytest.mark.integration
 
@@ -98,6 +98,20 @@ class TestAllowed:
         command = Spec.from_json(here.store.spec(id_)).code
         assert command == Command(("sh", "run.sh", "{a}"), "stdout", files, files.removeprefix("upload:"))
         assert submitted(operator, ECHO)
+
+    def test_what_earlier_runs_of_a_program_found_is_taken_over(
+        self, operator: httpx.Client, here: Installation
+    ) -> None:
+        spec = f"name: x\nprogram: '{uploaded(operator, {'train.py': TRAIN})}'\n"
+        first = submitted(operator, spec + REST)
+        assert carried_out(here.store, first, metric="loss") == 2
+        search = "metric: loss\nmethod: evolution\nmax_trials: 3\nparameters: {a: {min: 0, max: 9}}\n"
+        started = Spec.from_json(here.store.spec(submitted(operator, f"{spec}{search}start_from: {first}\n")))
+        assert started.start_from is not None
+        assert started.start_from.sources[0].used == 2
+        again = Spec.from_json(here.store.spec(submitted(operator, f"{spec}{REST}reuse: true\nconstraints: [a < 2]\n")))
+        assert again.reuse is not None
+        assert again.reuse.results == 2
 
     def test_nothing_of_it_runs_here(self, operator: httpx.Client, tmp_path: Path) -> None:
         mark = tmp_path / "ran"

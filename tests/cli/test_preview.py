@@ -200,9 +200,10 @@ def test_a_dry_run_tells_what_earlier_experiments_have_for_it(tmp_path: Path, mo
     tpe = "name: t\nalgorithm: lms\nmethod: tpe\nmax_trials: 9\nparameters: {learning_rate: {min: 1e-6, max: 1e-2}}\n"
     shown = told(tpe, "start_from=latest", "parameters.filter_size.values=[3, 4]", "reuse=true")
     assert "starts from grid-k3f9a: 2 of 7 trials are used" in shown
-    document = forecast(parse_spec(tpe, "t.yaml", tmp_path, ["start_from=latest", "reuse=true"]), None).document()
+    found = forecast(parse_spec(tpe, "t.yaml", tmp_path, ["start_from=latest", "reuse=true"]), None)
     reasons = {"have another learning_rate than is searched": 2, "have filter_size, which is not searched": 4}
-    assert document == {
+    assert found is not None
+    assert found.document() == {
         "start_from": [{"experiment": "grid-k3f9a", "used": 1, "trials": 7, "unused": reasons}],
         "reuse": {"results": 7, "experiments": 1, "trials": None},
     }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from optml_queue import experiments
 from optml_queue.budget import Budget
 from optml_queue.driver import Goal, Order
 from optml_queue.early_stopping import EarlyStopping, Judge
-from optml_queue.store import ExperimentState, NewTrial, Store, Submission
+from optml_queue.store import ExperimentState, NewTrial, ReusedResult, Store, Submission
 from optml_queue.trial import TrialResult, TrialState, digest
 from tests.valkey_server import ValkeyServer, redis_binary, valkey_binary, valkey_server
 
@@ -23,6 +23,15 @@ pytestmark = pytest.mark.integration
 X = "grid-abcde"
 SUBMISSION = Submission(name="grid", spec="{}", end=8, metric="loss", goal="minimize", resource_class="default")
 TRIALS = 8
+
+
+@dataclass(frozen=True)
+class Known:
+    """A result of an earlier trial."""
+
+    curve: dict[int, float]
+    state: TrialState = TrialState.COMPLETE
+    enters_rungs: bool = True
 
 
 @pytest.fixture(scope="module", params=[valkey_binary, redis_binary], ids=["valkey", "redis-6.2"])
@@ -36,14 +45,22 @@ def _client(server: ValkeyServer) -> Store:
     return Store.from_url(server.url)
 
 
-def running(store: Store, submission: Submission, trials: int = TRIALS) -> None:
-    """An experiment whose trials all run, with their numbers as tokens."""
+def running(store: Store, submission: Submission, trials: int = TRIALS, known: Sequence[Known] = ()) -> None:
+    """An experiment whose trials all run, with their numbers as tokens; those after them take results over."""
     store.client.flushall()
-    assert store.create(X, replace(submission, end=trials))
-    assert store.reserve(X, 0, trials, [NewTrial(n, {"rate": n}, 0) for n in range(trials)], exhausted=True)
+    assert store.create(X, replace(submission, end=trials + len(known)))
+    new = [NewTrial(n, {"rate": n}, 0) for n in range(trials)]
+    new += [NewTrial(n, {"rate": n}, 0, reused=_reused(store, n, each)) for n, each in enumerate(known, trials)]
+    assert store.reserve(X, 0, trials + len(known), new, exhausted=True)
     for message in store.claim(store.experiment(X), workers=1):
         number = message.number
         store.begin(X, number, message.generation, digest(message.params), token(number), "w", 60.0)
+
+
+def _reused(store: Store, number: int, known: Known) -> ReusedResult:
+    if known.curve:
+        store.client.hset(f"optml:x:early:curve:{number}", mapping={s: repr(v) for s, v in known.curve.items()})
+    return ReusedResult("early", number, f"early/{number}", known.state, '{"loss":1.0}', '""', known.enters_rungs)
 
 
 def token(number: int) -> str:
@@ -76,14 +93,40 @@ VALUES = st.one_of(st.integers(-3, 3).map(float), st.floats(), st.floats(-1, 1))
 REPORTS = st.lists(st.tuples(st.integers(0, TRIALS - 1), st.integers(0, 12), VALUES, st.booleans()), max_size=60)
 
 
-@settings(max_examples=60, deadline=None)
-@given(rule=RULES, goal=st.sampled_from(list(Goal)), at=st.sampled_from(["last", "best"]), reports=REPORTS)
+KNOWN = st.builds(
+    Known,
+    st.dictionaries(st.integers(0, 12), VALUES, max_size=6),
+    st.sampled_from([TrialState.COMPLETE, TrialState.DIVERGED]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    rule=RULES,
+    goal=st.sampled_from(list(Goal)),
+    at=st.sampled_from(["last", "best"]),
+    known=st.lists(KNOWN, max_size=3),
+    reports=REPORTS,
+)
 def test_the_script_decides_as_the_model_does(
-    store: Store, rule: EarlyStopping, goal: Goal, at: str, reports: list[tuple[int, int, float, bool]]
+    store: Store,
+    rule: EarlyStopping,
+    goal: Goal,
+    at: str,
+    known: list[Known],
+    reports: list[tuple[int, int, float, bool]],
 ) -> None:
-    """Trials report in any order, steps come twice and out of order, and trials finish in between."""
-    running(store, replace(SUBMISSION, early_stopping=rule, goal=goal, at=at))
+    """Trials report in any order, steps come twice and out of order, and trials finish in between.
+
+    Results of earlier trials were there before.
+    """
+    running(store, replace(SUBMISSION, early_stopping=rule, goal=goal, at=at), known=known)
     judge, finished = Judge(rule, goal, at), set[int]()
+    for number, each in enumerate(known, TRIALS):
+        is_complete = each.state is TrialState.COMPLETE
+        judge.take_over(number, each.curve, is_complete=is_complete, enters_rungs=each.enters_rungs)
+        assert store.curve(X, number) == pytest.approx(each.curve, nan_ok=True)
     for number, step, value, ends in reports:
         if number in finished:
             continue
@@ -125,6 +168,27 @@ def test_the_best_of_a_rung_goes_on(store: Store) -> None:
     assert told == [Order.OK] * TRIALS  # each is the best when it comes
     assert store.report(X, 0, token(0), 2, 1.0) is Order.OK
     assert store.report(X, 1, token(1), 2, 1.0) is Order.OK  # as good as the best
+
+
+@pytest.mark.parametrize("rule", [ASHA.early_stopping, EarlyStopping("hyperband", max_steps=9, reduction=2)])
+def test_a_curve_that_comes_along_enters_the_rungs_of_one_that_ran(store: Store, rule: EarlyStopping) -> None:
+    curves = [{1: 0.5, 2: 0.1, 4: 0.1}, {1: 0.6, 2: 0.05, 4: 0.0}, {1: 0.4, 2: 0.2, 4: 0.3}, {1: 0.45, 2: 0.1}]
+    running(store, replace(SUBMISSION, early_stopping=rule), len(curves))
+    for number, curve in enumerate(curves):
+        for step, value in curve.items():
+            if store.report(X, number, token(number), step, value) is Order.STOP:
+                break
+    ran = rungs(store)
+    running(store, replace(SUBMISSION, early_stopping=rule), 0, list(map(Known, curves)))
+    assert rungs(store) == ran != {}
+    # Those that a rule chose are no measure for others.
+    running(store, replace(SUBMISSION, early_stopping=rule), 0, [Known(curve, enters_rungs=False) for curve in curves])
+    assert rungs(store) == {}
+
+
+def rungs(store: Store) -> dict[str, list[tuple[str, float]]]:
+    """Who is on which rung, with which value."""
+    return {key: store.client.zrange(key, 0, -1, withscores=True) for key in store.client.keys(f"optml:x:{X}:rung:*")}
 
 
 @pytest.mark.parametrize(("goal", "misses", "hits"), [("minimize", 0.06, 0.05), ("maximize", 0.94, 0.95)])

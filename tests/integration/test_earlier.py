@@ -9,9 +9,12 @@ import pytest
 
 from optml_queue import experiments, suggestions
 from optml_queue.archive import Archive
+from optml_queue.archive.earlier import opened
 from optml_queue.early_stopping import EarlyStopping
 from optml_queue.errors import InputError
 from optml_queue.results import write_parts
+from optml_queue.search import SerialSearch, segments
+from optml_queue.search.start import read_start
 from optml_queue.spec import Spec, parse_spec
 from optml_queue.spec.prior import Reuse, Source
 from optml_queue.store import Assignment, ExperimentState, Publication, Store
@@ -112,6 +115,25 @@ def test_a_curve_comes_along_and_counts_for_early_stopping(store: Store, archive
     assert store.client.zcard(f"optml:x:{second}:averages:1") == 15  # complete ones
 
 
+def test_rungs_have_the_curves_of_those_that_no_rule_chose(store: Store, archive: Archive) -> None:
+    def rung(experiment: str) -> int:
+        return int(store.client.zcard(f"optml:x:{experiment}:rung:0:1"))
+
+    asha = "early_stopping={method: asha, reduction: 5}"
+    first = finished_grid(store, archive)
+    second = experiments.submit(store, archive, spec(GRID, "reuse=true", asha, "seeds=[0, 1]"))
+    assert len(course(store, archive, second)) == 20
+    assert rung(second) == 40
+    # Of the second's, those that ran there were chosen; what it took over was not.
+    third = experiments.submit(store, archive, spec(GRID, "reuse=true", asha, "seeds=[0, 1]"))
+    ran = course(store, archive, third)
+    assert {trial.seed for trial in ran} == {1}
+    assert 0 < len(ran) < 20
+    assert rung(third) == 20 + len(ran)
+    assert store.client.hget(f"optml:x:{third}", "reused") == str(40 - len(ran))
+    assert first in {trial.reused_from.partition("/")[0] for trial in store.stream(third)}
+
+
 def test_what_is_new_runs_and_the_rest_is_taken_over(store: Store, archive: Archive) -> None:
     finished_grid(store, archive)
     wider = ("reuse=true", "parameters.learning_rate.values=[0.2, 1e-6, 0.5]", "seeds=[0, 1]")
@@ -141,13 +163,21 @@ def test_what_is_new_runs_and_the_rest_is_taken_over(store: Store, archive: Arch
 
 def test_a_result_that_was_there_may_end_the_experiment(store: Store, archive: Archive) -> None:
     finished_grid(store, archive)
-    for key, reason in (("target=1.02", "target reached: trial 12 has nmse 1.01"), ("budget.trials=7", "budget spent")):
+    for key, reason, counted in (
+        ("target=1.02", "target reached: trial 12 has nmse 1.01", 13),
+        ("budget.trials=7", "budget spent", 7),
+    ):
         again = experiments.submit(store, archive, spec(GRID, "reuse=true", key))
-        course(store, archive, again)
+        assert course(store, archive, again) == []
         record = store.experiment(again)
         assert (record.state, record.reason[: len(reason)]) == (ExperimentState.COMPLETE, reason)
-        assert record.counts[TrialState.CANCELLED] == 20 - record.reused > 0
+        assert (record.reused, record.counts[TrialState.CANCELLED]) == (counted, 20 - counted)
         assert record.counts[TrialState.QUEUED] == 0
+        cancelled = store.trials(again, range(counted, 20))
+        assert {(trial.state, trial.reason, trial.reused_from) for trial in cancelled} == {
+            (TrialState.CANCELLED, "cancelled", "")
+        }
+        assert store.retry(again, [19]) == 1  # it runs, then, for it was asked for
 
 
 def test_only_what_another_run_would_find_too(store: Store, archive: Archive) -> None:
@@ -185,6 +215,20 @@ def points(trials: list[Trial]) -> list[Params]:
     return [trial.params for trial in trials]
 
 
+def serial(store: Store, archive: Archive, experiment: str) -> list[Params]:
+    """The points that a search in one process suggests, told the results of an experiment."""
+    wanted = Spec.from_json(store.spec(experiment))
+    assert wanted.start_from is not None
+    with opened(archive, wanted.start_from.digest) as lines:
+        search = SerialSearch(wanted, segments(wanted), read_start(lines))
+    suggested = []
+    for number, params, _seed in search:
+        suggested.append(params)
+        (trial,) = store.trials(experiment, [number])
+        search.tell(number, TrialResult(trial.state, trial.metrics))
+    return suggested
+
+
 def test_a_search_starts_from_what_is_known(store: Store, archive: Archive) -> None:
     first = finished_grid(store, archive)
     unaided = points(course(store, archive, experiments.submit(store, archive, spec(TPE), experiment="alone")))
@@ -200,6 +244,7 @@ def test_a_search_starts_from_what_is_known(store: Store, archive: Archive) -> N
         archive.delete(gone)
     tried = points(course(store, archive, "whole"))
     assert tried != unaided
+    assert serial(store, archive, "whole") == tried
     # The best by far of what was known are those with 1e-6 and 5: it looks there at once.
     assert all(abs(float(point["filter_size"]) - 5.0) < 4 for point in tried[:4])  # type: ignore[arg-type]
 
@@ -232,7 +277,7 @@ def test_what_cannot_be_started_from_is_said(store: Store, archive: Archive) -> 
     first = finished_grid(store, archive)
     for overrides, message in (
         ([f"start_from={first}:log"], "start_from: .* is no experiment's id"),
-        (["start_from=grind"], "start_from: .*there is no experiment 'grind'; did you mean"),
+        (["start_from=grind"], r"spec:\d+: start_from: there is no experiment 'grind'\n +did you mean"),
         (["start_from=latest", "metric=mse"], r"judged by nmse \(minimize, at: last\), this experiment by mse"),
         (["start_from=latest", "parameters.filter_size.min=8"],
          f"start_from: {first}: 0 of 20 trials are used; 15 have another filter_size than is searched"),

@@ -15,7 +15,7 @@ from optml_queue.api.archived import ArchivedExperiment
 from optml_queue.api.documents import Document, ExperimentDetail, ExperimentDocument
 from optml_queue.api.installation import Here, Installation
 from optml_queue.api.problems import ConflictError
-from optml_queue.api.submission import YAML_TYPES, Sent, SpecBody, read_spec
+from optml_queue.api.submission import YAML_TYPES, Sent, SpecBody, read_spec, told_of
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState
 from optml_queue.store.store import ROOT
@@ -123,7 +123,8 @@ def create_experiment(
     id_ = experiments.new_id(spec.name)
     if idempotency_key is not None:
         id_ = _claimed_id(here, f"{token.id} {idempotency_key}", sent, id_)
-    experiments.submit(here.store, here.archive, spec, experiment=id_, cache_dir=here.settings.cache_dir)
+    with told_of(sent):
+        experiments.submit(here.store, here.archive, spec, experiment=id_, cache_dir=here.settings.cache_dir)
     response.headers["Location"] = f"{PREFIX}/{id_}"
     return ExperimentDocument.of(here.store.experiment(id_))
 

@@ -9,11 +9,16 @@ from fastapi import APIRouter, Request
 from optml_queue.api.documents import Document
 from optml_queue.api.installation import Here
 from optml_queue.api.routes.experiments import SPEC_BODY
-from optml_queue.api.submission import SpecBody, read_spec
+from optml_queue.api.submission import SpecBody, read_spec, told_of
+from optml_queue.earlier import Earlier
+from optml_queue.forecast import forecast_of
 from optml_queue.search import segments
 
 FIRST, LAST = 3, 2
 COUNT_LIMIT = 100_000  # conditions are tried on so many points; with more, `trials` is an upper bound
+
+# A form asks while one types: what takes longer than a fraction of a second is not told.
+READ_MAX = LOOKED_UP_MAX = 10_000  # trials of earlier experiments; trials of the plan, each to be looked up
 
 router = APIRouter(prefix="/api/v1/validation", tags=["validation"])
 
@@ -26,8 +31,35 @@ class PlannedTrial(Document):
     seed: int
 
 
+class StartSource(Document):
+    """An earlier experiment that the search would start from: how many of its `trials` are `used`.
+
+    `unused` counts the others by reason.
+    """
+
+    experiment: str
+    used: int
+    trials: int
+    unused: dict[str, int]
+
+
+class ReuseForecast(Document):
+    """How many `results` earlier `experiments` have for the same code and data.
+
+    So many `trials` would take one over; null where the plan does not tell, or has too many to look up.
+    """
+
+    results: int
+    experiments: int
+    trials: int | None
+
+
 class Preview(Document):
-    """What a spec amounts to. `trials` is an upper bound unless `exact`. `resolved` is YAML with every default."""
+    """What a spec amounts to. `trials` is an upper bound unless `exact`. `resolved` is YAML with every default.
+
+    `start_from` and `reuse` say what it would take over from earlier experiments, if it were submitted now. `unread`
+    names those of the two for which too many earlier trials would have to be read: `optml-submit --dry-run` tells.
+    """
 
     name: str
     trials: int
@@ -38,13 +70,19 @@ class Preview(Document):
     first: list[PlannedTrial]
     last: list[PlannedTrial]
     resolved: str
+    start_from: list[StartSource]
+    reuse: ReuseForecast | None
+    unread: list[str]
 
 
 @router.post("", openapi_extra=SPEC_BODY)
 def validate(sent: SpecBody, here: Here, request: Request) -> Preview:
     """Check a spec and count its trials. Changes nothing."""
     spec = read_spec(sent, here, request.state.token.role)
-    plan = segments(spec)
+    earlier = Earlier(here.archive, here.store, READ_MAX)
+    with told_of(sent):
+        prior = forecast_of(spec, earlier, here.settings.cache_dir, LOOKED_UP_MAX)
+    taken_over, plan = prior.document(), segments(spec)
     trials, exact = plan.count(COUNT_LIMIT)
     first, last = (
         [PlannedTrial(number=n, params=p, seed=s) for n, p, s in some] for some in (plan.first(FIRST), plan.last(LAST))
@@ -59,4 +97,7 @@ def validate(sent: SpecBody, here: Here, request: Request) -> Preview:
         first=first,
         last=last,
         resolved=spec.to_yaml(),
+        start_from=taken_over.get("start_from", []),
+        reuse=taken_over.get("reuse"),
+        unread=list(prior.unread),
     )

@@ -181,6 +181,15 @@ local function give_up_if_hopeless(x)
   end
 end
 
+-- How many trials have ended by the counters of their states, cancelled ones left out: the four values from place `first` on.
+local function ended_in(counters, first)
+  local ended = 0
+  for i = first, first + 3 do
+    ended = ended + tonumber(counters[i] or '0')
+  end
+  return ended
+end
+
 -- Let an experiment end, before all its trials have, as complete.
 local function end_ahead(x, reason)
   redis.call('HSET', x, 'ending', 'complete', 'reason', reason)
@@ -198,11 +207,7 @@ local function end_if_spent(x, spent)
     limit = tonumber(limit or '')
     return limit and value >= limit
   end
-  local ended = 0
-  for i = 9, 12 do
-    ended = ended + tonumber(facts[i] or '0')
-  end
-  if is_reached(facts[3], ended) then
+  if is_reached(facts[3], ended_in(facts, 9)) then
     end_ahead(x, 'budget spent: ' .. facts[3] .. ' trials have ended')
   elseif is_reached(facts[4], spent / 3600000) then
     end_ahead(x, 'budget spent: ' .. facts[4] .. ' worker hours')
@@ -232,36 +237,46 @@ local function rank_of(metric, goal, metrics, reason)
   return string.format('%.17g', goal == 'maximize' and -value or value)
 end
 
+local function reaches(rank, target, goal)
+  return rank <= (goal == 'maximize' and -target or target)
+end
+
 -- End an experiment with a target (else nil) when the first of those ranked, { rank, number, … }, reaches it.
 local function end_if_target_reached(x, target, metric, goal, ranks)
   if not target or redis.call('HEXISTS', x, 'ending') == 1 or redis.call('HEXISTS', x, 'finished_at') == 1 then
     return
   end
-  local sign = goal == 'maximize' and -1 or 1
   for i = 1, #ranks, 2 do
-    if tonumber(ranks[i]) <= sign * target then
-      local value = string.format('%.6g', sign * tonumber(ranks[i]))
+    local rank = tonumber(ranks[i])
+    if reaches(rank, target, goal) then
+      local value = string.format('%.6g', goal == 'maximize' and -rank or rank)
       return end_ahead(x, 'target reached: trial ' .. ranks[i + 1] .. ' has ' .. metric .. ' ' .. value)
     end
   end
 end
 
+-- The steps at which a trial reported, in order, and what it reported there, as text.
+local function curve_of(x, n)
+  local curve, values, steps = redis.call('HGETALL', x .. ':curve:' .. n), {}, {}
+  for i = 1, #curve, 2 do
+    steps[#steps + 1] = tonumber(curve[i])
+    values[steps[#steps]] = curve[i + 1]
+  end
+  table.sort(steps)
+  return steps, values
+end
+
 -- What the median rule compares running trials with: the means of a complete one's values, at each of its steps.
 local function keep_averages(x, n)
   local sign = redis.call('HGET', x, 'goal') == 'maximize' and -1 or 1
-  local curve, values, steps = redis.call('HGETALL', x .. ':curve:' .. n), {}, {}
-  for i = 1, #curve, 2 do
-    local value = tonumber(curve[i + 1])
+  local steps, values = curve_of(x, n)
+  local total, finite = 0, 0
+  for _, step in ipairs(steps) do
+    local value = tonumber(values[step])
     if value and value == value and math.abs(value) < math.huge then
-      steps[#steps + 1] = tonumber(curve[i])
-      values[steps[#steps]] = value
+      total, finite = total + value, finite + 1
+      redis.call('ZADD', x .. ':averages:' .. int(step), 'NX', string.format('%.17g', sign * total / finite), n)
     end
-  end
-  table.sort(steps)
-  local total = 0
-  for i, step in ipairs(steps) do
-    total = total + values[step]
-    redis.call('ZADD', x .. ':averages:' .. int(step), 'NX', string.format('%.17g', sign * total / i), n)
   end
 end
 
