@@ -5,8 +5,9 @@ of its own, seeded by the search's seed and the number of the trial. So the same
 every process, and what a process remembers is only a cache: it goes on where the history agrees with it, and starts
 anew where it does not.
 
-TPE and GP look at the trials alone. CMA-ES and NSGA-II keep their state with the trials that they suggested; for them,
-the replay asks the sampler again, in the recorded order of asks and tells.
+TPE and GP look at the trials alone. CMA-ES and NSGA-II keep their state with the trials that they suggested, so the
+replay goes through asks and tells in the recorded order. That state follows from what had been told at an ask: no
+point is drawn again for it.
 """
 
 from __future__ import annotations
@@ -17,15 +18,14 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
 
 from optml_queue.driver import Goal
 from optml_queue.search.adaptive import Task, derived_seed, untried
 from optml_queue.search.history import Ask, History, Suggestion, Tell
+from optml_queue.search.optuna_samplers import WITH_STATE, Samplers
 from optml_queue.search.thinning import thinned
 from optml_queue.space import Axis, Choices, Interval, Space
 from optml_queue.trial import Params, ParamValue, TrialState, encode
@@ -34,7 +34,6 @@ from optml_queue.trial import Params, ParamValue, TrialState, encode
 MAX_DRAWS = 10
 # What a Gaussian process is told of: its cost per suggestion grows with the square of it at least.
 GP_RESULTS = 250
-_WITH_STATE = frozenset({"cma-es", "nsga2"})
 
 
 class OptunaSearch:
@@ -71,13 +70,12 @@ class _Replay:
         direction = StudyDirection.MAXIMIZE if is_up else StudyDirection.MINIMIZE
         with _quiet():
             self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction=direction)
-        self._shared = IntersectionSearchSpace(include_pruned=True)
+        self._samplers = Samplers(task.method, self._study)
         self._asks: list[Ask] = []
         self._tells: list[Tell] = []
         self._place: dict[int, int] = {}  # number of an ask -> number of its trial in the study
         self._points: set[str] = set()
         self._worst: float | None = None
-        self._before: list[FrozenTrial] | None = None
 
     def bring_to(self, history: History) -> bool:
         """Add what the history has more than this. False when it is not a continuation."""
@@ -90,7 +88,7 @@ class _Replay:
                 return False  # it was suggested before what this study was told last
             while pending and pending[-1].position < ask.seen:
                 self._tell(pending.pop())
-            self._ask_again(ask)
+            self._note(ask, self._add(ask))
         while pending:
             self._tell(pending.pop())
         self._asks, self._tells = list(asks), list(tells)  # the same objects: the next comparison is short
@@ -103,7 +101,7 @@ class _Replay:
         pairs = zip(self._asks, asks, strict=False)
         common = next((place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), len(asks))
         dropped = self._asks[common:]
-        if self._task.method in _WITH_STATE or {ask.number for ask in dropped} & {tell.number for tell in self._tells}:
+        if self._task.method in WITH_STATE or {ask.number for ask in dropped} & {tell.number for tell in self._tells}:
             return False
         for ask in dropped:
             self._study.tell(self._place.pop(ask.number), state=OptunaState.FAIL)
@@ -113,18 +111,20 @@ class _Replay:
 
     def _keeps_state(self, ask: Ask) -> bool:
         """Whether the sampler left something with the ask that depends on what it had been told."""
-        return ask.method == self._task.method and ask.method in _WITH_STATE
+        return ask.method == self._task.method and ask.method in WITH_STATE
 
     def suggest(self, number: int, seen: int) -> Params | None:
         """A point that is in the space and, where possible, not tried; None when all were."""
-        point, place = self._sampled(number)
-        if point is None:
-            point = untried(self._task.space, self._points, self._task.seed, number)
-            if point is None:
-                return None
-            place = self._add(point)
-        self._note(Ask(number, point, seen, self._task.method), place)
-        return point
+        found = self._sampled(number)
+        if found is not None:
+            point, place = found
+            self._note(Ask(number, point, seen, self._task.method), place)
+            return point
+        other = untried(self._task.space, self._points, self._task.seed, number)
+        if other is not None:
+            ask = Ask(number, other, seen, self._task.method)
+            self._note(ask, self._add(ask))
+        return other
 
     def avoid(self, asks: Iterable[Ask]) -> None:
         """Suggest none of these points, whether the study has them or not."""
@@ -135,42 +135,25 @@ class _Replay:
         self._place[ask.number] = place
         self._points |= _points_of([ask])
 
-    def _ask_again(self, ask: Ask) -> None:
-        """Let the study have a point of the history, with the state that the sampler keeps with it."""
-        if not self._keeps_state(ask):
-            self._note(ask, self._add(ask.params, is_earlier=ask.number < 0))
-            return
-        point, place = self._sampled(ask.number)
-        if point != ask.params:
-            if point is not None:
-                self._study.tell(place, state=OptunaState.FAIL)
-            place = self._add(ask.params)
-        self._note(ask, place)
-
-    def _sampled(self, number: int) -> tuple[Params | None, int]:
+    def _sampled(self, number: int) -> tuple[Params, int] | None:
         """The sampler's point, and its trial in the study; None when it only finds excluded or known ones."""
-        if self._before is None:
-            self._before = self._study.get_trials(states=(OptunaState.COMPLETE,))
         for draw in range(MAX_DRAWS):
             seed = derived_seed(self._task.seed, number, draw)
-            self._study.sampler = sampler(self._task, seed, self._before, self._shared)
+            self._study.sampler = self._samplers.fresh(seed, len(self._asks))
             trial = self._study.ask()
             point = suggested(trial, self._task.space)
             if self._task.space.contains(point) and encode(point) not in self._points:
                 return point, trial.number
             self._study.tell(trial, state=OptunaState.FAIL)
-        return None, -1
+        return None
 
-    def _add(self, params: Params, *, is_earlier: bool = False) -> int:
-        """Let the study have a running trial; its number there. Of a point outside the space, what fits.
-
-        Those of earlier experiments are the first generation of NSGA-II, which takes its parents by that mark alone.
-        """
-        inner, distributions = inward(params, self._task.space)
-        marks = {NSGAIISampler._get_generation_key(): 0} if is_earlier and self._task.method == "nsga2" else None
-        trial = create_trial(state=OptunaState.RUNNING, params=inner, distributions=distributions, system_attrs=marks)
-        self._study.add_trial(trial)
-        return len(self._study.get_trials(deepcopy=False)) - 1
+    def _add(self, ask: Ask) -> int:
+        """Let the study have a running trial; its number there. Of a point outside the space, what fits."""
+        inner, distributions = inward(ask.params, self._task.space)
+        self._study.add_trial(create_trial(state=OptunaState.RUNNING, params=inner, distributions=distributions))
+        place = len(self._study.get_trials(deepcopy=False)) - 1
+        self._samplers.join(place, is_own=ask.method == self._task.method)
+        return place
 
     def _tell(self, tell: Tell) -> None:
         """A diverged trial is as bad as the worst that was told before: Optuna would forget one that failed."""
@@ -181,6 +164,7 @@ class _Replay:
             self._study.tell(place, state=OptunaState.FAIL)
             return
         self._study.tell(place, value)
+        self._samplers.tell(place)
         worse = max if self._task.goal is Goal.MINIMIZE else min
         self._worst = value if self._worst is None else worse(value, self._worst)
 
@@ -188,42 +172,6 @@ class _Replay:
 def _points_of(asks: Iterable[Ask]) -> set[str]:
     """The points that need not be tried again; what an earlier experiment tried may be."""
     return {encode(ask.params) for ask in asks if ask.number >= 0}
-
-
-class _Tpe(TPESampler):
-    """Optuna's own; only the parameters that all trials have are not looked for anew in all of them each time."""
-
-    def __init__(self, seed: int, shared: IntersectionSearchSpace) -> None:
-        super().__init__(seed=seed)
-        self._shared = shared
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        return {name: form for name, form in self._shared.calculate(study).items() if not form.single()}
-
-
-def sampler(
-    task: Task, seed: int, before: Sequence[FrozenTrial] = (), shared: IntersectionSearchSpace | None = None
-) -> BaseSampler:
-    """Optuna's sampler of a method, with its defaults. CMA-ES starts from the trials `before` it, where there are any.
-
-    `shared` keeps which parameters all trials of the one study have. Raises KeyError for a method that is none of
-    Optuna's.
-    """
-    if task.method == "tpe":
-        return TPESampler(seed=seed) if shared is None else _Tpe(seed, shared)
-    if task.method == "gp":
-        return GPSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False)
-    if task.method == "nsga2":
-        return NSGAIISampler(seed=seed)
-    if task.method != "cma-es":
-        raise KeyError(task.method)
-    source = list(before) if len(before) >= _ENOUGH_TO_START_FROM else None
-    random = RandomSampler(seed=seed)
-    return CmaEsSampler(seed=seed, independent_sampler=random, warn_independent_sampling=False, source_trials=source)
-
-
-# CMA-ES takes mean and spread from the best tenth of them: two at least.
-_ENOUGH_TO_START_FROM = 20
 
 
 def distribution(axis: Axis) -> BaseDistribution:
