@@ -12,7 +12,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.search_space import IntersectionSearchSpace
-from optuna.study import Study
+from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
@@ -42,7 +42,8 @@ class Samplers:
         self._study = study
         self._shared = IntersectionSearchSpace()
         self._generations = Generations()
-        self._source: list[FrozenTrial] | None = None
+        self._origin: _Origin | None = None
+        self._joining: BaseSampler | None = None
 
     def fresh(self, seed: int, number: int) -> BaseSampler:
         """A sampler for one suggestion: `number` trials were asked for before it."""
@@ -52,7 +53,8 @@ class Samplers:
         if self._method == "nsga2":
             return _Nsga2(self._shared, self._generations, **given)
         if self._method == "cma-es":
-            return _CmaEs(self._shared, number, source_trials=self._before(), **given)
+            self._origin = self._origin or _Origin.of(self._study)
+            return _CmaEs(self._shared, self._origin, number, **given)
         return sampler(self._method, seed)
 
     def join(self, place: int, *, is_own: bool) -> None:
@@ -62,7 +64,7 @@ class Samplers:
         if not is_own:
             self._generations.admit(place)
             return
-        asked = self.fresh(0, place)
+        self._joining = asked = self._joining or self.fresh(0, 0)  # of any seed: what is kept has no chance in it
         trial = self._study.get_trials(deepcopy=False)[place]
         asked.sample_relative(self._study, trial, asked.infer_relative_search_space(self._study, trial))
 
@@ -71,16 +73,21 @@ class Samplers:
         if self._method == "nsga2":
             self._generations.tell(place)
 
-    def _before(self) -> list[FrozenTrial] | None:
-        """The trials that CMA-ES starts from: those complete before its first, if they are enough."""
-        if self._source is None:
-            ended = self._study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
-            self._source = [_numbers_of(trial) for trial in ended]
-        return self._source if len(self._source) >= _ENOUGH_TO_START_FROM else None
+
+class _Origin:
+    """Where CMA-ES starts: from the trials complete before its first, if they are enough, else from the middle."""
+
+    def __init__(self, trials: list[FrozenTrial]) -> None:
+        self.trials = trials if len(trials) >= _ENOUGH_TO_START_FROM else None
+        self.optimizer: Any = None  # its state at the start, once the best of the trials were found
+
+    @classmethod
+    def of(cls, study: Study) -> _Origin:
+        return cls([_numbers_of(trial) for trial in study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))])
 
 
 def _numbers_of(trial: FrozenTrial) -> FrozenTrial:
-    """A trial with what CMA-ES searches alone: it starts from no trial that has more parameters."""
+    """A trial with what CMA-ES searches alone: it starts from none that has other parameters."""
     forms: dict[str, BaseDistribution] = {
         name: form for name, form in trial.distributions.items() if isinstance(form, _NUMBERS)
     }
@@ -117,8 +124,9 @@ class _CmaEs(_Sharing, CmaEsSampler):
 
     _forms = _NUMBERS
 
-    def __init__(self, shared: IntersectionSearchSpace, number: int, **given: Any) -> None:
-        super().__init__(shared, **given)
+    def __init__(self, shared: IntersectionSearchSpace, origin: _Origin, number: int, **given: Any) -> None:
+        super().__init__(shared, source_trials=origin.trials, **given)
+        self._origin = origin
         self._number = number
 
     def sample_relative(
@@ -127,6 +135,19 @@ class _CmaEs(_Sharing, CmaEsSampler):
         numbered = copy.copy(trial)
         numbered.number = self._number
         return super().sample_relative(study, numbered, search_space)
+
+    def _init_optimizer(self, trans: Any, direction: StudyDirection) -> Any:
+        """Optuna's, but the best of the trials to start from are looked for once. The seed is drawn each time.
+
+        It is Optuna's own affair; should a release not call it, then a suggestion takes longer, and is the same.
+        """
+        if self._origin.optimizer is not None:
+            self._source_trials = None
+        made = super()._init_optimizer(trans, direction)
+        if self._origin.trials is None:
+            return made
+        self._origin.optimizer = self._origin.optimizer or copy.deepcopy(made)
+        return copy.deepcopy(self._origin.optimizer)  # seeded anew before it is asked
 
 
 class _Nsga2(_Sharing, NSGAIISampler):
