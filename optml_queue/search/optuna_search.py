@@ -12,6 +12,7 @@ point is drawn again for it.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -71,9 +72,11 @@ class _Replay:
         with _quiet():
             self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction=direction)
         self._samplers = Samplers(task.method, self._study)
+        self._every = Space(task.space.axes)  # what is excluded, too: of that, results may be known
         self._asks: list[Ask] = []
         self._tells: list[Tell] = []
-        self._place: dict[int, int] = {}  # number of an ask -> number of its trial in the study
+        self._seen = -math.inf  # the most of the log that any of the asks was suggested from
+        self._place: dict[int, int] = {}  # number of an ask -> number of its trial in the study, if it has one
         self._points: set[str] = set()
         self._worst: float | None = None
 
@@ -84,11 +87,12 @@ class _Replay:
             return False
         pending = list(tells[len(self._tells) :])[::-1]
         for ask in asks[len(self._asks) :]:
-            if self._tells and self._tells[-1].position >= ask.seen and self._keeps_state(ask):
+            seen = max(self._seen, ask.seen)  # one process may have known less than another had before it
+            if self._tells and self._tells[-1].position >= seen and self._keeps_state(ask):
                 return False  # it was suggested before what this study was told last
-            while pending and pending[-1].position < ask.seen:
+            while pending and pending[-1].position < seen:
                 self._tell(pending.pop())
-            self._note(ask, self._add(ask))
+            self._add(ask)
         while pending:
             self._tell(pending.pop())
         self._asks, self._tells = list(asks), list(tells)  # the same objects: the next comparison is short
@@ -104,7 +108,8 @@ class _Replay:
         if self._task.method in WITH_STATE or {ask.number for ask in dropped} & {tell.number for tell in self._tells}:
             return False
         for ask in dropped:
-            self._study.tell(self._place.pop(ask.number), state=OptunaState.FAIL)
+            if ask.number in self._place:
+                self._study.tell(self._place.pop(ask.number), state=OptunaState.FAIL)
         self._asks = self._asks[:common]
         self._points = _points_of(self._asks)
         return True
@@ -122,18 +127,19 @@ class _Replay:
             return point
         other = untried(self._task.space, self._points, self._task.seed, number)
         if other is not None:
-            ask = Ask(number, other, seen, self._task.method)
-            self._note(ask, self._add(ask))
+            self._add(Ask(number, other, seen, self._task.method))
         return other
 
     def avoid(self, asks: Iterable[Ask]) -> None:
         """Suggest none of these points, whether the study has them or not."""
         self._points |= _points_of(asks)
 
-    def _note(self, ask: Ask, place: int) -> None:
+    def _note(self, ask: Ask, place: int | None = None) -> None:
         self._asks.append(ask)
-        self._place[ask.number] = place
+        self._seen = max(self._seen, ask.seen)
         self._points |= _points_of([ask])
+        if place is not None:
+            self._place[ask.number] = place
 
     def _sampled(self, number: int) -> tuple[Params, int] | None:
         """The sampler's point, and its trial in the study; None when it only finds excluded or known ones."""
@@ -147,19 +153,28 @@ class _Replay:
             self._study.tell(trial, state=OptunaState.FAIL)
         return None
 
-    def _add(self, ask: Ask) -> int:
-        """Let the study have a running trial; its number there. Of a point outside the space, what fits."""
+    def _add(self, ask: Ask) -> None:
+        """Let the study have an ask of the history, as a running trial.
+
+        Of a point of which the space lacks a value, TPE has the rest. The others search together those parameters alone
+        that all trials have: one such point would take a parameter from them for good, so they get none.
+        """
+        if self._task.method != "tpe" and not self._every.contains(ask.params):
+            self._note(ask)
+            return
         inner, distributions = inward(ask.params, self._task.space)
         self._study.add_trial(create_trial(state=OptunaState.RUNNING, params=inner, distributions=distributions))
         place = len(self._study.get_trials(deepcopy=False)) - 1
         self._samplers.join(place, is_own=ask.method == self._task.method)
-        return place
+        self._note(ask, place)
 
     def _tell(self, tell: Tell) -> None:
         """A diverged trial is as bad as the worst that was told before: Optuna would forget one that failed."""
         self._tells.append(tell)
+        place = self._place.get(tell.number)
+        if place is None:
+            return
         value = self._worst if tell.state is TrialState.DIVERGED else tell.value
-        place = self._place[tell.number]
         if value is None:
             self._study.tell(place, state=OptunaState.FAIL)
             return
