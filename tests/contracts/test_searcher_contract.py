@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import random
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from optml_queue.driver import Goal
@@ -47,6 +49,10 @@ LAYERS = Space(
     (parse("layers[1] < 16 or layers[-1] == 8", ("kind", "layers")),),
 )
 FINITE = Space((Choices("kind", ("a", "b", "c")), Linear("depth", 1, 4, step=1), Geometric("rate", 0.1, 10.0, 3)))
+# Most draws of a sampler are excluded or were tried: the last of its points come from elsewhere.
+NARROW = Space(
+    (Geometric("rate", 1e-6, 1.0, 7), Linear("depth", 1, 9, step=1)), (parse("depth != 2 and rate > 1e-4", NAMES),)
+)
 
 
 def cost(point: Params) -> float:
@@ -92,13 +98,25 @@ def test_points_are_in_the_space_and_all_apart(method: str, goal: Goal) -> None:
 def test_another_process_suggests_the_same_from_the_same_history(method: str) -> None:
     task = Task(method, NUMBERS, Goal.MINIMIZE, 5)
     history = searched(task, 30)
-    for length in (1, 9, 17, 30):
-        asks = history.asks[:length]
-        seen = asks[-1].seen
-        tells = tuple(tell for tell in history.tells if tell.position < seen)
-        before = History(asks[:-1], tells, seen)
-        fresh = searcher(task).suggest(before, [length - 1])
-        assert [each.params for each in fresh] == [asks[-1].params]
+    for place in (0, 8, 16, 29):
+        assert_follows(task, history, place)
+
+
+@pytest.mark.parametrize("method", ["tpe", "cma-es", "nsga2", "evolution"])  # gp thinks long of each draw
+def test_the_same_where_most_draws_are_excluded_or_were_tried(method: str) -> None:
+    task = Task(method, NARROW, Goal.MINIMIZE, 5)
+    history = searched(task, 100)
+    assert len(history.asks) == NARROW.count_exact() == len({encode(ask.params) for ask in history.asks})
+    for place in (5, 15, 24, 29, 30):
+        assert_follows(task, history, place)
+
+
+def assert_follows(task: Task, history: History, place: int) -> None:
+    """The ask at a place is what another process suggests from the asks before it and what had been told."""
+    ask = history.asks[place]
+    tells = tuple(tell for tell in history.tells if tell.position < ask.seen)
+    found = searcher(task).suggest(History(history.asks[:place], tells, ask.seen), [ask.number])
+    assert [each.params for each in found] == [ask.params]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -131,6 +149,41 @@ def test_another_process_may_have_suggested_from_less(method: str) -> None:
     assert learner.suggest(then, [21]) == searcher(task).suggest(then, [21])
 
 
+@pytest.mark.parametrize("method", ["tpe", "cma-es", "nsga2", "evolution"])
+def test_a_process_that_lags_behind_makes_no_other_forget(method: str) -> None:
+    """Every third point comes from a process that had not seen what the one before it had."""
+    task = Task(method, NARROW, Goal.MINIMIZE, 5)
+    asks: list[Ask] = []
+    tells: list[Tell] = []
+    ahead = searcher(task)
+    while True:
+        is_late = len(asks) % 3 == 2
+        seen = max(0, len(tells) - 2) if is_late else len(tells)
+        history = History(tuple(asks), tuple(tells[:seen]), seen)
+        found = (searcher(task) if is_late else ahead).suggest(history, [len(asks)])
+        if not found:
+            break
+        asks.append(Ask(len(asks), found[0].params, seen, method))
+        tells.append(Tell(len(tells), len(tells), TrialState.COMPLETE, cost(asks[-1].params)))
+    assert len(asks) == NARROW.count_exact() == len({encode(ask.params) for ask in asks})
+
+
+@pytest.mark.parametrize("method", ["cma-es", "nsga2", *GP])
+def test_of_points_that_lack_a_value_in_the_space_nothing_is_known(method: str) -> None:
+    """A search goes on in a smaller space: what lies outside takes no parameter from those that know them together."""
+    task = Task(method, NUMBERS, Goal.MINIMIZE, 5)
+    history = searched(task, 60 if method == "nsga2" else 20)
+    smaller = replace(task, space=Space((Interval("rate", 1e-6, 1e-2, log_scale=True), *NUMBERS.axes[1:])))
+    outside = {ask.number for ask in history.asks if not smaller.space.contains(ask.params)}
+    assert 2 < len(outside) < len(history.asks) - 2
+    failed = [replace(tell, state=TrialState.FAILED, value=None) for tell in history.tells]
+    tells = tuple(worse if tell.number in outside else tell for tell, worse in zip(history.tells, failed, strict=True))
+    numbers = range(len(history.asks), len(history.asks) + 3)
+    found = searcher(smaller).suggest(history, numbers)
+    assert found == searcher(smaller).suggest(replace(history, tells=tells), numbers)
+    assert all(smaller.space.contains(each.params) for each in found)
+
+
 @pytest.mark.parametrize("method", ANY_SPACE)
 def test_conditions_decide_which_parameters_a_point_has(method: str) -> None:
     history = searched(Task(method, CONDITIONAL, Goal.MINIMIZE, 2), 60)
@@ -148,10 +201,7 @@ def test_lists_are_in_the_space_and_suggested_again_from_the_same_history(method
     assert len({encode(point) for point in points}) == 18
     assert all(LAYERS.contains(point) for point in points)
     assert {len(layers) for point in points if isinstance(layers := point.get("layers"), list)} >= {0, 1, 2}
-    last = history.asks[-1]
-    tells = tuple(tell for tell in history.tells if tell.position < last.seen)
-    again = searcher(task).suggest(History(history.asks[:-1], tells, last.seen), [last.number])
-    assert [each.params for each in again] == [last.params]
+    assert_follows(task, history, 17)
 
 
 @pytest.mark.parametrize("method", ["tpe", "cma-es", *GP])
@@ -242,6 +292,122 @@ def test_it_is_a_fresh_sampler_of_optuna_with_the_same_history(method: str) -> N
     assert ours == theirs
 
 
+class Peer:
+    """Optuna used as its documentation shows, beside a history: it is told what was told, and asked what was asked.
+
+    Trials that its sampler did not suggest are added: to NSGA-II, as enqueued into the generation that it has begun.
+    """
+
+    def __init__(self, task: Task) -> None:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.optuna, self.task = optuna, task
+        self.study = optuna.create_study()
+        self.source: list[Any] | None = None
+
+    def sampler(self, number: int) -> Any:
+        seed, samplers = derived_seed(self.task.seed, number), self.optuna.samplers
+        if self.task.method == "nsga2":
+            return samplers.NSGAIISampler(seed=seed)
+        if self.source is None:
+            complete = [trial for trial in self.study.trials if trial.state.name == "COMPLETE"]
+            self.source = complete if len(complete) >= 20 else []
+        random = samplers.RandomSampler(seed=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", self.optuna.exceptions.ExperimentalWarning)
+            return samplers.CmaEsSampler(
+                seed=seed,
+                independent_sampler=random,
+                warn_independent_sampling=False,
+                source_trials=self.source or None,
+            )
+
+    def point(self, number: int) -> Params:
+        self.study.sampler = self.sampler(number)
+        trial = self.study.ask()
+        return {
+            "rate": trial.suggest_float("rate", 1e-6, 1.0, log=True),
+            "width": trial.suggest_int("width", 1, 64),
+            "decay": trial.suggest_float("decay", 0.0, 0.9),
+        }
+
+    def add(self, point: Params) -> None:
+        forms = self.optuna.distributions
+        generations = [trial.system_attrs.get("NSGAIISampler:generation", 0) for trial in self.study.trials]
+        trial = self.optuna.trial.create_trial(
+            state=self.optuna.trial.TrialState.RUNNING,
+            params=point,
+            distributions={
+                "rate": forms.FloatDistribution(1e-6, 1.0, log=True),
+                "width": forms.IntDistribution(1, 64),
+                "decay": forms.FloatDistribution(0.0, 0.9),
+            },
+            system_attrs={"NSGAIISampler:generation": max(generations, default=0)},
+        )
+        self.study.add_trial(trial)
+
+    def tell(self, tell: Tell) -> None:
+        failed = self.optuna.trial.TrialState.FAIL
+        self.study.tell(tell.number, tell.value, state=failed if tell.value is None else None)
+
+
+REAL = Space((Interval("rate", 1e-6, 1.0, log_scale=True), Interval("width", 1, 64), Interval("decay", 0.0, 0.9)))
+
+
+@pytest.mark.parametrize(
+    ("method", "stages"),
+    [
+        ("cma-es", [("cma-es", 40)]),
+        ("cma-es", [("random", 25), ("cma-es", 40)]),
+        ("cma-es", [("cma-es", 20), ("random", 25), ("cma-es", 20)]),
+        ("nsga2", [("nsga2", 170)]),
+        ("nsga2", [("random", 120), ("nsga2", 60)]),
+        ("nsga2", [("nsga2", 65), ("random", 60), ("nsga2", 60)]),
+    ],
+)
+@given(seed=st.integers(0, 2**20))
+@settings(max_examples=3)
+def test_warm_or_cold_it_is_optunas_sampler_whatever_is_told_when(
+    method: str, stages: list[tuple[str, int]], seed: int
+) -> None:
+    """Up to nine trials run, end in any order, and some fail; now and then the process is another one."""
+    chance, task = random.Random(seed), Task(method, REAL, Goal.MINIMIZE, seed)
+    ours, theirs = searcher(task), Peer(task)
+    asks: list[Ask] = []
+    tells: list[Tell] = []
+    running: list[Ask] = []
+    for number, stage in enumerate(name for name, count in stages for _ in range(count)):
+        while running and (len(running) > 8 or chance.random() < 0.5):
+            ask = running.pop(chance.randrange(len(running)))
+            failed = chance.random() < 0.1
+            tells.append(Tell(ask.number, len(tells), *failure_or(None if failed else cost(ask.params))))
+            theirs.tell(tells[-1])
+        if chance.random() < 0.03:
+            ours = searcher(task)
+        if stage == method:
+            point = ours.suggest(History(tuple(asks), tuple(tells), len(tells)), [number])[0].params
+            assert point == theirs.point(number), number
+        else:
+            point = untried(REAL, set(), seed, number) or {}
+            theirs.add(point)
+        asks.append(Ask(number, point, len(tells), stage))
+        running.append(asks[-1])
+
+
+def failure_or(value: float | None) -> tuple[TrialState, float | None]:
+    return (TrialState.FAILED, None) if value is None else (TrialState.COMPLETE, value)
+
+
+def test_cma_es_starts_from_trials_that_have_choices_too() -> None:
+    space = Space((*REAL.axes, Choices("kind", ("a", "b", "c"))))
+    asks = tuple(Ask(number, untried(space, set(), 9, number) or {}, number) for number in range(200))
+    tells = tuple(Tell(ask.number, ask.number, TrialState.COMPLETE, cost(ask.params)) for ask in asks)
+    found = searcher(Task("cma-es", space, Goal.MINIMIZE, 5)).suggest(History(asks, tells, 200), range(200, 220))
+    assert {each.params["kind"] for each in found} == {"a", "b", "c"}
+    assert sorted(cost(each.params) for each in found)[10] < sorted(cost(ask.params) for ask in asks)[50]
+
+
 def depth(point: Params) -> float:
     """A figure of all numbers of a point, listed or not."""
     listed = (value if isinstance(value, list) else [value] for value in point.values())
@@ -312,12 +478,17 @@ def test_a_child_of_an_earlier_experiments_point_names_it() -> None:
     assert (known.points[parent].value or 0.0) <= sorted(point.value or 0.0 for point in known.points)[POPULATION]
 
 
-def test_nsga2_takes_its_first_parents_from_an_earlier_experiment() -> None:
+@pytest.mark.parametrize("whence", ["an earlier experiment", "the stage before"])
+def test_nsga2_takes_its_first_parents_from(whence: str) -> None:
     # Of 60 equal points but for their figures, every gene of a child is a parent's unless it mutates.
     point: Params = {"rate": 0.001, "width": 7, "decay": 0.3}
-    known = Start(tuple(EarlierPoint("a", n, point, TrialState.COMPLETE, float(n)) for n in range(60)))
-    task = Task("nsga2", NUMBERS, Goal.MINIMIZE, 5)
-    found = searcher(task).suggest(known.before(History()), range(12))
+    if whence == "the stage before":
+        asks = tuple(Ask(n, point, n, "random") for n in range(60))
+        before = History(asks, tuple(Tell(n, n, TrialState.COMPLETE, float(n)) for n in range(60)), 60)
+    else:
+        known = Start(tuple(EarlierPoint("a", n, point, TrialState.COMPLETE, float(n)) for n in range(60)))
+        before = known.before(History())
+    found = searcher(Task("nsga2", NUMBERS, Goal.MINIMIZE, 5)).suggest(before, range(60, 72))
     inherited = [each.params[name] == value for each in found for name, value in point.items() if name != "rate"]
     assert sum(inherited) > len(inherited) // 2
 
