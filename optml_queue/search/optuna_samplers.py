@@ -7,6 +7,7 @@ before it knew. `Samplers` are those of one study. They suggest what Optuna's ow
 from __future__ import annotations
 
 import copy
+from bisect import insort
 from typing import Any
 
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -42,7 +43,7 @@ class Samplers:
         self._study = study
         self._shared = IntersectionSearchSpace()
         self._generations = Generations()
-        self._origin: _Origin | None = None
+        self._outlook = _Outlook()
         self._joining: BaseSampler | None = None
 
     def fresh(self, seed: int, number: int) -> BaseSampler:
@@ -53,8 +54,8 @@ class Samplers:
         if self._method == "nsga2":
             return _Nsga2(self._shared, self._generations, **given)
         if self._method == "cma-es":
-            self._origin = self._origin or _Origin.of(self._study)
-            return _CmaEs(self._shared, self._origin, number, **given)
+            self._outlook.begin(self._study)
+            return _CmaEs(self._shared, self._outlook, number, **given)
         return sampler(self._method, seed)
 
     def join(self, place: int, *, is_own: bool) -> None:
@@ -72,18 +73,35 @@ class Samplers:
         """Note that a trial is complete."""
         if self._method == "nsga2":
             self._generations.tell(place)
+        elif self._method == "cma-es":
+            self._outlook.tell(self._study.get_trials(deepcopy=False)[place])
 
 
-class _Origin:
-    """Where CMA-ES starts: from the trials complete before its first, if they are enough, else from the middle."""
+class _Outlook:
+    """What samplers of CMA-ES would look for in all trials of their study.
 
-    def __init__(self, trials: list[FrozenTrial]) -> None:
-        self.trials = trials if len(trials) >= _ENOUGH_TO_START_FROM else None
-        self.optimizer: Any = None  # its state at the start, once the best of the trials were found
+    `source` are the trials to start from, those complete before its first, if they are enough, and `optimizer` the
+    state that they give; `recent` are the complete trials, in order, but for those of generations that are over.
+    """
 
-    @classmethod
-    def of(cls, study: Study) -> _Origin:
-        return cls([_numbers_of(trial) for trial in study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))])
+    def __init__(self) -> None:
+        self.source: list[FrozenTrial] | None = None
+        self.optimizer: Any = None
+        self.recent: list[FrozenTrial] = []
+        self._has_begun = False
+
+    def begin(self, study: Study) -> None:
+        """Note the trials to start from. A second call does nothing."""
+        if self._has_begun:
+            return
+        self._has_begun = True
+        complete = study.get_trials(deepcopy=False, states=(OptunaState.COMPLETE,))
+        if len(complete) >= _ENOUGH_TO_START_FROM:
+            self.source = [_numbers_of(trial) for trial in complete]
+
+    def tell(self, trial: FrozenTrial) -> None:
+        """Note a complete trial."""
+        insort(self.recent, trial, key=lambda each: each.number)
 
 
 def _numbers_of(trial: FrozenTrial) -> FrozenTrial:
@@ -120,13 +138,17 @@ class _Tpe(_Sharing, TPESampler):
 
 
 class _CmaEs(_Sharing, CmaEsSampler):
-    """Optuna's own; to it, a trial's number is how many were asked for before, whatever else the study has."""
+    """Optuna's own; to it, a trial's number is how many were asked for before, whatever else the study has.
+
+    Methods with an underscore are Optuna's own affair. Should a release not call them, then a suggestion takes longer,
+    and is the same.
+    """
 
     _forms = _NUMBERS
 
-    def __init__(self, shared: IntersectionSearchSpace, origin: _Origin, number: int, **given: Any) -> None:
-        super().__init__(shared, source_trials=origin.trials, **given)
-        self._origin = origin
+    def __init__(self, shared: IntersectionSearchSpace, outlook: _Outlook, number: int, **given: Any) -> None:
+        super().__init__(shared, source_trials=outlook.source, **given)
+        self._outlook = outlook
         self._number = number
 
     def sample_relative(
@@ -137,17 +159,27 @@ class _CmaEs(_Sharing, CmaEsSampler):
         return super().sample_relative(study, numbered, search_space)
 
     def _init_optimizer(self, trans: Any, direction: StudyDirection) -> Any:
-        """Optuna's, but the best of the trials to start from are looked for once. The seed is drawn each time.
-
-        It is Optuna's own affair; should a release not call it, then a suggestion takes longer, and is the same.
-        """
-        if self._origin.optimizer is not None:
+        """Mean and spread of the best of the trials to start from are computed once. The seed is drawn each time."""
+        if self._outlook.optimizer is not None:
             self._source_trials = None
         made = super()._init_optimizer(trans, direction)
-        if self._origin.trials is None:
+        if self._outlook.source is None:
             return made
-        self._origin.optimizer = self._origin.optimizer or copy.deepcopy(made)
-        return copy.deepcopy(self._origin.optimizer)  # seeded anew before it is asked
+        self._outlook.optimizer = self._outlook.optimizer or copy.deepcopy(made)
+        return copy.deepcopy(self._outlook.optimizer)  # it is seeded anew before it is asked
+
+    def _get_trials(self, study: Study) -> list[FrozenTrial]:  # noqa: ARG002
+        return self._outlook.recent
+
+    def _get_solution_trials(self, trials: list[FrozenTrial], generation: int) -> list[FrozenTrial]:
+        """The trials of the present generation. Those of earlier ones are not looked at again: generations only rise.
+
+        One trial stays in any case, for CMA-ES begins when there is one.
+        """
+        key = self._attr_key_generation
+        still = [trial for trial in trials if trial.system_attrs.get(key, -1) >= generation]
+        self._outlook.recent = still or trials[-1:]
+        return super()._get_solution_trials(still, generation)
 
 
 class _Nsga2(_Sharing, NSGAIISampler):

@@ -295,7 +295,8 @@ def test_it_is_a_fresh_sampler_of_optuna_with_the_same_history(method: str) -> N
 class Peer:
     """Optuna used as its documentation shows, beside a history: it is told what was told, and asked what was asked.
 
-    Trials that its sampler did not suggest are added: to NSGA-II, as enqueued into the generation that it has begun.
+    Trials that its sampler did not suggest are added: to NSGA-II, as members of the generation that it has begun. What
+    was tried fails at once, and is asked for again.
     """
 
     def __init__(self, task: Task) -> None:
@@ -305,9 +306,11 @@ class Peer:
         self.optuna, self.task = optuna, task
         self.study = optuna.create_study()
         self.source: list[Any] | None = None
+        self.places: list[int] = []  # the number in the study of each of the history's trials
+        self.tried: list[Params] = []
 
-    def sampler(self, number: int) -> Any:
-        seed, samplers = derived_seed(self.task.seed, number), self.optuna.samplers
+    def sampler(self, seed: int) -> Any:
+        samplers = self.optuna.samplers
         if self.task.method == "nsga2":
             return samplers.NSGAIISampler(seed=seed)
         if self.source is None:
@@ -324,17 +327,25 @@ class Peer:
             )
 
     def point(self, number: int) -> Params:
-        self.study.sampler = self.sampler(number)
-        trial = self.study.ask()
-        return {
-            "rate": trial.suggest_float("rate", 1e-6, 1.0, log=True),
-            "width": trial.suggest_int("width", 1, 64),
-            "decay": trial.suggest_float("decay", 0.0, 0.9),
-        }
+        for draw in range(10):
+            self.study.sampler = self.sampler(derived_seed(self.task.seed, number, draw))
+            trial = self.study.ask()
+            point: Params = {
+                "rate": trial.suggest_float("rate", 1e-6, 1.0, log=True),
+                "width": trial.suggest_int("width", 1, 64),
+                "decay": trial.suggest_float("decay", 0.0, 0.9),
+            }
+            if point not in self.tried:
+                self.places.append(trial.number)
+                self.tried.append(point)
+                return point
+            self.study.tell(trial, state=self.optuna.trial.TrialState.FAIL)
+        raise AssertionError("ten points that were tried")
 
     def add(self, point: Params) -> None:
         forms = self.optuna.distributions
-        generations = [trial.system_attrs.get("NSGAIISampler:generation", 0) for trial in self.study.trials]
+        known = self.study.get_trials(deepcopy=False)
+        generations = [trial.system_attrs.get("NSGAIISampler:generation", 0) for trial in known]
         trial = self.optuna.trial.create_trial(
             state=self.optuna.trial.TrialState.RUNNING,
             params=point,
@@ -346,10 +357,12 @@ class Peer:
             system_attrs={"NSGAIISampler:generation": max(generations, default=0)},
         )
         self.study.add_trial(trial)
+        self.places.append(len(known))
+        self.tried.append(point)
 
     def tell(self, tell: Tell) -> None:
         failed = self.optuna.trial.TrialState.FAIL
-        self.study.tell(tell.number, tell.value, state=failed if tell.value is None else None)
+        self.study.tell(self.places[tell.number], tell.value, state=failed if tell.value is None else None)
 
 
 REAL = Space((Interval("rate", 1e-6, 1.0, log_scale=True), Interval("width", 1, 64), Interval("decay", 0.0, 0.9)))
