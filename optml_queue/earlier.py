@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from optml_queue.archive import Archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.errors import ArchiveError, NotFoundError
-from optml_queue.results import ArchiveSource
 from optml_queue.store import Experiment, is_experiment_id
 from optml_queue.trial import Trial
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from optml_queue import ordering, reuse, suggestions
 from optml_queue.archive import Archive, program
 from optml_queue.archive.dataset import bring
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.budget import NO_BUDGET
 from optml_queue.driver import Metric
 from optml_queue.earlier import Earlier
 from optml_queue.errors import InputError, NotFoundError, OptmlError
 from optml_queue.provenance import facts
 from optml_queue.restoration import Restoration, submission_of
-from optml_queue.results import ArchiveSource, write_extension, write_opening
+from optml_queue.results import write_extension, write_opening
 from optml_queue.search import Plan, segments
 from optml_queue.spec import Algorithm, Code, Spec
 from optml_queue.spec.extension import extended

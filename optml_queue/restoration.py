@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from optml_queue.archive import Archive, kept
-from optml_queue.results import ArchiveSource
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.search import Plan, PlannedTrial, segments
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment, ExperimentState, RestoredTrial, Store, Submission

@@ -15,7 +15,7 @@ from optml_queue.summary import value_of
 from optml_queue.trial import Trial, TrialState
 
 if TYPE_CHECKING:
-    from optml_queue.results import ArchiveSource
+    from optml_queue.archive_source import ArchiveSource
 
 
 class RetainingStore(Store):
@@ -38,7 +38,7 @@ class RetainingStore(Store):
     def archived(self) -> ArchiveSource:
         """The archive, opened when it is needed for the first time."""
         from optml_queue.archive import open_archive
-        from optml_queue.results import ArchiveSource
+        from optml_queue.archive_source import ArchiveSource
 
         return ArchiveSource(open_archive(self.archive_url))
 

@@ -16,6 +16,7 @@ from optml_queue.archive.earlier import keep
 from optml_queue.driver import Goal
 from optml_queue.earlier import Earlier, EarlierExperiment
 from optml_queue.errors import ExpressionError, InputError, NotFoundError
+from optml_queue.search.adaptive import FRONT
 from optml_queue.search.history import outcome
 from optml_queue.search.start import EarlierPoint
 from optml_queue.space import identity
@@ -102,7 +103,8 @@ class Fitting:
 
     def __init__(self, spec: Spec) -> None:
         self._space = spec.space
-        self._metric = spec.metric
+        self._metrics = [metric.name for metric in spec.metrics]
+        self._seeks_front = any(stage.method in FRONT for stage in spec.search.course)
         self._axes = {axis.name: axis for axis in spec.space.axes}
         self._defaults = spec.driver.complete({})
 
@@ -119,11 +121,19 @@ class Fitting:
                 continue
             ended = [trial for trial in trials if trial.state not in _WORDS]
             reasons.update(_WORDS[trial.state] for trial in trials if trial.state in _WORDS)
-            state, value = outcome(ended, self._metric)
-            is_told = bool(ended) and state is not TrialState.FAILED
-            reasons["" if is_told else f"have no {self._metric}"] += len(ended)
-            if is_told:
-                yield EarlierPoint(experiment.record.id, ended[0].number, point, state, value), len(ended)
+            found = EarlierPoint(experiment.record.id, trials[0].number, point, *outcome(ended, self._metrics))
+            lacking = self._lacking(found)
+            reasons[lacking and f"have no {lacking}"] += len(ended)
+            if ended and not lacking:
+                yield replace(found, number=ended[0].number), len(ended)
+
+    def _lacking(self, point: EarlierPoint) -> str:
+        """A metric that the search needs and the point has no figure of; "" if there is none."""
+        if point.state is TrialState.FAILED:
+            return self._metrics[0]
+        if point.state is not TrialState.COMPLETE or not self._seeks_front:
+            return ""
+        return next((name for name, figure in zip(self._metrics[1:], point.others, strict=True) if figure is None), "")
 
     def fitted(self, params: Params) -> tuple[Params | None, str]:
         """A point as the space has it, or None and why it has not.

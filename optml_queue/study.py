@@ -1,7 +1,8 @@
 """An experiment as a study of Optuna's: for its dashboard, and for what it can tell of parameters.
 
 A finished trial is a trial of the study, with its number here as the attribute `number`, its seed, attempts and metrics
-beside it. Diverged, failed and cancelled ones are FAIL, those stopped early PRUNED with their last value.
+beside it. Diverged, failed and cancelled ones are FAIL, those stopped early PRUNED with their last value. Several
+metrics make a study of several objectives; in it, the last value of a trial stopped early is an attribute alone.
 
 A list is several parameters: its length, NAME.length, and its elements, NAME[0] ….
 """
@@ -11,12 +12,12 @@ from __future__ import annotations
 import math
 import tempfile
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from optml_queue.driver import Goal
+from optml_queue.driver import Goal, Metric
 from optml_queue.errors import InputError
 from optml_queue.space import Axis, Choices, Geometric, Interval, Linear
 from optml_queue.spec import Spec
@@ -36,7 +37,7 @@ def write_study(trials: Iterable[Trial], spec: Spec, name: str, out: BinaryIO) -
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "study.log"
         backend = optuna.storages.journal.JournalFileBackend(str(path))
-        _filled(trials, spec, name, optuna.storages.JournalStorage(backend))
+        _filled(trials, spec, spec.metrics, name, optuna.storages.JournalStorage(backend))
         out.write(path.read_bytes())
 
 
@@ -47,7 +48,7 @@ def importance(trials: Iterable[Trial], spec: Spec) -> Mapping[str, float]:
     them has. Empty while fewer than four are complete. Raises InputError without Optuna.
     """
     optuna = _optuna("importance")
-    study = _filled(trials, spec, "importance", optuna.storages.InMemoryStorage())
+    study = _filled(trials, spec, spec.metrics[:1], "importance", optuna.storages.InMemoryStorage())
     complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     varied = {name for name in _common(complete) if len({str(trial.params[name]) for trial in complete}) > 1}
     if len(complete) < FEW or not varied:
@@ -77,31 +78,38 @@ def _optuna(what: str) -> Any:
     return optuna
 
 
-def _filled(trials: Iterable[Trial], spec: Spec, name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
+def _filled(
+    trials: Iterable[Trial], spec: Spec, metrics: Sequence[Metric], name: str, storage: optuna.storages.BaseStorage
+) -> optuna.Study:
+    """A study with some of the spec's metrics as its objectives."""
     import optuna
 
-    directions = optuna.study.StudyDirection
-    direction = directions.MAXIMIZE if spec.goal is Goal.MAXIMIZE else directions.MINIMIZE
-    study = optuna.create_study(storage=storage, study_name=name, direction=direction)
+    up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
+    directions = [up if metric.goal is Goal.MAXIMIZE else down for metric in metrics]
+    study = optuna.create_study(storage=storage, study_name=name, directions=directions)
+    names = [metric.name for metric in metrics]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        study.set_metric_names([spec.metric])
+        study.set_metric_names(names)
     axes = {axis.name: axis for axis in spec.space.axes}
     parts = (part for axis in axes.values() for part in axis.parts)
     forms = {part.name: form for part in parts if (form := _distribution(part)) is not None}
-    study.add_trials(_frozen(trial, spec.metric, axes, forms) for trial in trials if trial.finished_at is not None)
+    study.add_trials(_frozen(trial, names, axes, forms) for trial in trials if trial.finished_at is not None)
     return study
 
 
-def _frozen(trial: Trial, metric: str, axes: Mapping[str, Axis], forms: Mapping[str, BaseDistribution]) -> FrozenTrial:
+def _frozen(
+    trial: Trial, metrics: Sequence[str], axes: Mapping[str, Axis], forms: Mapping[str, BaseDistribution]
+) -> FrozenTrial:
     from optuna.trial import TrialState as OptunaState
     from optuna.trial import create_trial
 
     states = {TrialState.COMPLETE: OptunaState.COMPLETE, TrialState.STOPPED_EARLY: OptunaState.PRUNED}
     state = states.get(trial.state, OptunaState.FAIL)
-    value = trial.metrics.get(metric)
-    if value is None and state is OptunaState.COMPLETE:
+    values = [trial.metrics[name] for name in metrics if name in trial.metrics]
+    if len(values) < len(metrics) and state is OptunaState.COMPLETE:
         state = OptunaState.FAIL
+    has_steps = state is OptunaState.PRUNED and len(metrics) == 1 and values
     figures = (
         figure
         for name, value in trial.params.items()
@@ -113,10 +121,10 @@ def _frozen(trial: Trial, metric: str, axes: Mapping[str, Axis], forms: Mapping[
     fitting = {name: value for name, value in inner.items() if _fits(forms[name], value)}
     frozen = create_trial(
         state=state,
-        value=value if state is OptunaState.COMPLETE else None,
+        values=values if state is OptunaState.COMPLETE else None,
         params=fitting,
         distributions={name: forms[name] for name in fitting},
-        intermediate_values={0: value} if state is OptunaState.PRUNED and value is not None else {},
+        intermediate_values={0: values[0]} if has_steps else {},
         user_attrs={
             "number": trial.number,
             "seed": trial.seed,

@@ -15,6 +15,7 @@ from optml_queue.search.history import Ask, History, Tell, history_of
 from optml_queue.search.thinning import thinned
 from optml_queue.trial import TERMINAL_STATES, Trial, TrialState
 
+METRICS = ["m", "k"]
 SEEDS = 2
 REOPENABLE = sorted(TERMINAL_STATES - LASTING)
 
@@ -37,6 +38,7 @@ class World:
         if running:
             number = running[choice % len(running)]
             metrics = {"m": float(choice)} if state is not TrialState.FAILED else {}
+            metrics |= {"k": float(-choice)} if state is TrialState.COMPLETE and choice % 3 else {}
             self.log.append(number)
             self.trials[number] = replace(self.trials[number], state=state, metrics=metrics, finished_at=1.0)
 
@@ -57,9 +59,9 @@ def test_a_broken_constraint_is_as_bad_as_a_diverged_trial() -> None:
     for choice in (0, 0):
         world.finish(choice, TrialState.COMPLETE)
     firsts = {number: first_of(number) for number in world.trials}
-    assert history_of(world.trials.values(), world.log, "m", firsts).tells[0].value == 0.0
+    assert history_of(world.trials.values(), world.log, METRICS, firsts).tells[0].value == 0.0
     world.trials[1] = replace(world.trials[1], reason="infeasible: m < 0")
-    (tell,) = history_of(world.trials.values(), world.log, "m", firsts).tells
+    (tell,) = history_of(world.trials.values(), world.log, METRICS, firsts).tells
     assert (tell.state, tell.value) == (TrialState.DIVERGED, None)
 
 
@@ -76,7 +78,7 @@ steps = st.lists(
 
 @given(steps)
 def test_it_is_what_all_trials_make(course: list[tuple[object, ...]]) -> None:
-    world, chronicle = World(), Chronicle("m")
+    world, chronicle = World(), Chronicle(METRICS)
     given_: dict[int, Trial] = {}  # as the chronicle knows them
     for name, *arguments in [*course, ("look",)]:
         if name != "look":
@@ -87,11 +89,11 @@ def test_it_is_what_all_trials_make(course: list[tuple[object, ...]]) -> None:
         given_ |= {trial.number: trial for trial in found}
         firsts = {number: first_of(number) for number in world.trials}
         grown = chronicle.history(found, world.log, firsts)
-        assert grown == history_of(world.trials.values(), world.log, "m", firsts)
+        assert grown == history_of(world.trials.values(), world.log, METRICS, firsts)
 
 
 def test_a_log_that_a_server_forgot_part_of_does_not_continue() -> None:
-    chronicle = Chronicle("m")
+    chronicle = Chronicle(METRICS)
     chronicle.history([], [0, 1, 2], {})
     assert chronicle.continues_in([0, 1, 2, 5])
     assert not chronicle.continues_in([0, 1])

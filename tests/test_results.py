@@ -15,8 +15,9 @@ import pytest
 
 from optml_queue import plots, provenance, results
 from optml_queue.archive.directory import DirectoryArchive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.errors import ArchiveError, NotFoundError
-from optml_queue.results import PART_LENGTH, TELLING, ArchiveSource, consolidate, write_opening, write_parts
+from optml_queue.results import PART_LENGTH, TELLING, consolidate, write_opening, write_parts
 from optml_queue.spec import Spec, parse_spec
 from optml_queue.store.experiment import Experiment, ExperimentState
 from optml_queue.trial import Attempt, Trial, TrialState

@@ -116,6 +116,19 @@ def test_seeds_are_one_point_and_only_results_count() -> None:
     assert reasons == {"": 4, "failed": 1, "were cancelled": 1, "have not ended": 2, "have no nmse": 1}
 
 
+def test_a_search_for_the_front_needs_all_metrics_of_what_is_complete() -> None:
+    trials = [trial(n, {**POINT, "learning_rate": 0.01 + 0.01 * n}) for n in range(3)]
+    trials[0].metrics["mse"] = 5.0
+    trials[2] = replace(trials[2], state=TrialState.STOPPED_EARLY)
+    several = "metrics: [{name: nmse}, {name: mse}]\n"
+    points, reasons = found(spec(WANTED, several), trials)
+    assert [(point.value, point.others) for point, _ in points] == [(1.0, (5.0,)), (1.0, (None,)), (1.0, (None,))]
+    assert reasons == {"": 3}
+    points, reasons = found(replace(spec(WANTED, several), method="nsga2"), trials)
+    assert [point.number for point, _ in points] == [0, 2]
+    assert reasons == {"": 2, "have no mse": 1}
+
+
 @pytest.mark.parametrize("goal", Goal)
 def test_of_too_many_the_best_are_kept_and_an_even_sample(goal: Goal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "BEST", 10)

@@ -14,6 +14,7 @@ import pytest
 
 from optml_queue.errors import InputError
 from optml_queue.hints import Findings, hints
+from optml_queue.pareto import front
 from optml_queue.search import adaptive
 from optml_queue.spec import Spec, parse_spec
 from optml_queue.study import importance, write_study
@@ -58,6 +59,24 @@ def test_optuna_opens_what_is_exported(spec: Spec, tmp_path: Path) -> None:
     assert study.best_params == best.params
     assert study.best_value == best.metrics["nmse"]
     assert [trial.user_attrs["number"] for trial in study.trials] == [*range(20), 25, 26]
+
+
+def test_several_metrics_are_a_study_of_several_objectives(tmp_path: Path) -> None:
+    spec = parse_spec(TEXT + "metrics: [{name: nmse}, {name: mse}]\n", "t.yaml", Path.cwd())
+    figures = map(rate_matters, range(9))
+    trials = [replace(each, metrics={**each.metrics, "mse": each.number % 7.0}) for each in figures]
+    lacks_one = ended(9, {"learning_rate": 0.5, "filter_size": 3}, 0.001)
+    stopped = ended(10, {"learning_rate": 0.5, "filter_size": 4}, 7.0, TrialState.STOPPED_EARLY)
+    with (tmp_path / "study.log").open("wb") as out:
+        write_study([*trials, lacks_one, stopped], spec, "t-abcde", out)
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "study.log"))
+    study = optuna.load_study(study_name="t-abcde", storage=optuna.storages.JournalStorage(backend))
+    assert [direction.name for direction in study.directions] == ["MINIMIZE", "MINIMIZE"]
+    assert study.metric_names == ["nmse", "mse"]
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 9 + ["FAIL", "PRUNED"]
+    assert study.trials[10].user_attrs["metric: nmse"] == 7.0
+    best = {trial.user_attrs["number"] for trial in study.best_trials}
+    assert best == {trial.number for trial in front(trials, spec.metrics)}
 
 
 def test_the_parameter_that_matters_comes_first(spec: Spec) -> None:
@@ -127,7 +146,7 @@ def test_optuna_is_loaded_only_where_it_is_needed() -> None:
 def test_a_missing_package_is_said_with_the_command_that_helps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(adaptive, "find_spec", lambda _name: None)
     with pytest.raises(
-        InputError, match=r"gp needs optuna and scipy and torch.*pip install 'optml-queue\[search\]' torch"
+        InputError, match=r"gp needs optuna and scipy and torch.*pip install 'optml-queue\[search,torch\]'"
     ):
         adaptive.require("gp")
     adaptive.require("evolution")

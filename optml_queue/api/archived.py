@@ -18,9 +18,9 @@ from weakref import finalize
 import numpy as np
 
 from optml_queue.api.columns import ROWS_MAX, STATES, Columns, Rows, Table
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.driver import Goal
 from optml_queue.errors import ArchiveError, OptmlError, UnreachableError
-from optml_queue.results import ArchiveSource
 from optml_queue.store import Experiment
 from optml_queue.trial import TERMINAL_STATES, Attempt, Trial, TrialState
 

@@ -14,8 +14,8 @@ from time import monotonic
 from optml_queue.api.archived import ArchivedExperiment, ArchivedTrials
 from optml_queue.api.columns import CELLS_MAX
 from optml_queue.archive import Archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.errors import ArchiveError, NotFoundError, OptmlError, UnreachableError
-from optml_queue.results import ArchiveSource
 from optml_queue.trial import Trial, TrialState
 
 OPEN_MAX = 4  # experiments whose trials are at hand

@@ -168,7 +168,7 @@ def _existing(folder: Path) -> Path:
 
 def _archive(url: str) -> Source:
     from optml_queue.archive import open_archive
-    from optml_queue.results import ArchiveSource
+    from optml_queue.archive_source import ArchiveSource
 
     return ArchiveSource(open_archive(url))
 

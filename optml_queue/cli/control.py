@@ -175,8 +175,8 @@ def find(connection: Connection, text: str) -> str:
     """The id meant; an experiment that only the archive has is brought back into the store first, and said so."""
     from optml_queue import experiments
     from optml_queue.archive import open_archive
+    from optml_queue.archive_source import ArchiveSource
     from optml_queue.cli.terminal import say
-    from optml_queue.results import ArchiveSource
 
     store, archive = connection.store, open_archive(connection.archive_url)
     try:

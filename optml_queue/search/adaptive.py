@@ -13,11 +13,13 @@ from optml_queue.errors import InputError
 from optml_queue.search.history import History, Suggestion
 from optml_queue.search.random_order import RandomOrder
 from optml_queue.space import Space
+from optml_queue.spec import Spec
 from optml_queue.trial import Params, encode
 
 # Points of a countable space that are looked at for one that was not tried yet.
 _LOOKED_AT = 10_000
 _DRAWS = 100
+FRONT = ("nsga2",)  # what looks for the Pareto front where there are several metrics
 # What each method needs besides this package, by the name that pip knows, and by that of its module.
 _NEEDS = {
     "tpe": {"optuna": "optuna"},
@@ -39,12 +41,28 @@ class AdaptiveSearcher(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a searcher is to do: which space, which goal, from which seed."""
+    """What a searcher is to do: which space, which goal, from which seed.
+
+    `others` are the goals of the metrics after the first. A method of `FRONT` weighs all of them against each other;
+    to any other, the first alone counts.
+    """
 
     method: str
     space: Space
     goal: Goal
     seed: int = 0
+    others: tuple[Goal, ...] = ()
+
+    @classmethod
+    def of(cls, spec: Spec, method: str) -> Task:
+        """What a spec wants of one of its methods."""
+        others = tuple(metric.goal for metric in spec.other_metrics)
+        return cls(method, spec.space, spec.goal, spec.seed, others)
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """Those that the method pursues."""
+        return (self.goal, *self.others) if self.method in FRONT else (self.goal,)
 
 
 def searcher(task: Task) -> AdaptiveSearcher:
@@ -63,9 +81,9 @@ def require(method: str) -> None:
     """Raises InputError, with the command that helps, when a package that a method needs is not installed."""
     missing = [package for module, package in _NEEDS.get(method, {}).items() if find_spec(module) is None]
     if missing:
-        those = "'optml-queue[search]'" + (" torch" if "torch" in missing else "")
+        extras = "search,torch" if "torch" in missing else "search"
         message = f"method: {method} needs {' and '.join(missing)}, not installed here"
-        raise InputError(f"{message}; `pip install {those}`")
+        raise InputError(f"{message}; `pip install 'optml-queue[{extras}]'`")
 
 
 def derived_seed(seed: int, number: int, draw: int = 0) -> int:

@@ -18,8 +18,8 @@ LASTING = TERMINAL_STATES - REOPENABLE_STATES
 class Chronicle:
     """A history that grows with the log of finished trials."""
 
-    def __init__(self, metric: str) -> None:
-        self._metric = metric
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self._metrics = metrics
         self._log: list[int] = []
         self._last: dict[int, int] = {}  # number of a trial -> its last place in the log
         self._asks: dict[int, Ask] = {}  # by the first number of the point
@@ -67,7 +67,7 @@ class Chronicle:
             trials = list(self._open[first].values())
             if any(trial.number not in self._last or trial.finished_at is None for trial in trials):
                 continue
-            tell = tell_of(first, max(self._last[trial.number] for trial in trials), trials, self._metric)
+            tell = tell_of(first, max(self._last[trial.number] for trial in trials), trials, self._metrics)
             if all(trial.state in LASTING for trial in trials):
                 lasting.append(tell)
                 del self._open[first]

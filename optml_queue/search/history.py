@@ -38,13 +38,15 @@ class Tell:
     """A point's result: `number` is that of its ask, `position` its place in the log of finished trials.
 
     `value` is None when no trial of the point has a finite figure. `state` is DIVERGED when any of its trials is, or
-    breaks a constraint, STOPPED_EARLY when any was, COMPLETE when all are, and FAILED otherwise.
+    breaks a constraint, STOPPED_EARLY when any was, COMPLETE when all are, and FAILED otherwise. `others` are the
+    figures of the metrics after the first, None where no trial of the point has a finite one; empty without `value`.
     """
 
     number: int
     position: int
     state: TrialState
     value: float | None = None
+    others: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,10 @@ class Suggestion:
     parents: tuple[int, ...] = ()
 
 
-def history_of(trials: Iterable[Trial], log: Sequence[int], metric: str, first_of: Mapping[int, int]) -> History:
-    """The history of an experiment.
+def history_of(
+    trials: Iterable[Trial], log: Sequence[int], metrics: Sequence[str], first_of: Mapping[int, int]
+) -> History:
+    """The history of an experiment, by the names of its metrics, of which the first is the one judged by.
 
     `log` has the numbers of trials in the order of finishing: a trial that was run again counts where it stands last.
     `first_of` maps the number of a trial to that of the first trial of its point; trials that it lacks are passed over.
@@ -77,7 +81,7 @@ def history_of(trials: Iterable[Trial], log: Sequence[int], metric: str, first_o
     last = {number: position for position, number in enumerate(log)}
     asks = [ask_of(first, points[first]) for first in sorted(points)]
     tells = [
-        tell_of(first, max(last[trial.number] for trial in of_point), of_point, metric)
+        tell_of(first, max(last[trial.number] for trial in of_point), of_point, metrics)
         for first, of_point in points.items()
         if all(trial.number in last and trial.finished_at is not None for trial in of_point)
     ]
@@ -90,19 +94,28 @@ def ask_of(first: int, trials: Sequence[Trial]) -> Ask:
     return Ask(first, trials[0].params, origin.get("seen", 0), origin.get("method", ""))
 
 
-def tell_of(first: int, position: int, trials: Sequence[Trial], metric: str) -> Tell:
+def tell_of(first: int, position: int, trials: Sequence[Trial], metrics: Sequence[str]) -> Tell:
     """The tell of a point all of whose trials have ended, the last of them at a place in the log."""
-    return Tell(first, position, *outcome(trials, metric))
+    return Tell(first, position, *outcome(trials, metrics))
 
 
-def outcome(trials: Sequence[Trial], metric: str) -> tuple[TrialState, float | None]:
-    """State and value (see Tell) of a point whose trials have ended."""
+def outcome(
+    trials: Sequence[Trial], metrics: Sequence[str]
+) -> tuple[TrialState, float | None, tuple[float | None, ...]]:
+    """State, value and others (see Tell) of a point whose trials have ended."""
     states = {trial.state for trial in trials}
-    values = [trial.metrics.get(metric, math.nan) for trial in trials if trial.state in _MEASURED]
-    finite = [value for value in values if math.isfinite(value)]
+    measured = [trial for trial in trials if trial.state in _MEASURED]
+    value, *others = (_mean(measured, metric) for metric in metrics)
     if TrialState.DIVERGED in states or not all(trial.is_feasible for trial in trials):
-        return TrialState.DIVERGED, None  # a constraint broken is as bad: its value must draw nobody there
-    if not finite:
-        return TrialState.FAILED, None
+        return TrialState.DIVERGED, None, ()  # a constraint broken is as bad: its value must draw nobody there
+    if value is None:
+        return TrialState.FAILED, None, ()
     state = TrialState.STOPPED_EARLY if TrialState.STOPPED_EARLY in states else TrialState.COMPLETE
-    return state, fmean(finite)
+    return state, value, tuple(others)
+
+
+def _mean(trials: Iterable[Trial], metric: str) -> float | None:
+    """The mean of the figures that are finite; None where none is."""
+    figures = [trial.metrics.get(metric, math.nan) for trial in trials]
+    finite = [figure for figure in figures if math.isfinite(figure)]
+    return fmean(finite) if finite else None

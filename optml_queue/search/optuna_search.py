@@ -67,10 +67,8 @@ class _Replay:
 
     def __init__(self, task: Task) -> None:
         self._task = task
-        is_up = task.goal is Goal.MAXIMIZE
-        direction = StudyDirection.MAXIMIZE if is_up else StudyDirection.MINIMIZE
         with _quiet():
-            self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction=direction)
+            self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=directions(task))
         self._samplers = Samplers(task.method, self._study)
         self._every = Space(task.space.axes)  # what is excluded, too: of that, results may be known
         self._asks: list[Ask] = []
@@ -78,7 +76,7 @@ class _Replay:
         self._seen = -math.inf  # the most of the log that any of the asks was suggested from
         self._place: dict[int, int] = {}  # number of an ask -> number of its trial in the study, if it has one
         self._points: set[str] = set()
-        self._worst: float | None = None
+        self._worst: list[float] | None = None  # of each metric that is pursued
 
     def bring_to(self, history: History) -> bool:
         """Add what the history has more than this. False when it is not a continuation."""
@@ -169,24 +167,43 @@ class _Replay:
         self._note(ask, place)
 
     def _tell(self, tell: Tell) -> None:
-        """A diverged trial is as bad as the worst that was told before: Optuna would forget one that failed."""
         self._tells.append(tell)
         place = self._place.get(tell.number)
         if place is None:
             return
-        value = self._worst if tell.state is TrialState.DIVERGED else tell.value
-        if value is None:
+        values = self._values(tell)
+        if values is None:
             self._study.tell(place, state=OptunaState.FAIL)
             return
-        self._study.tell(place, value)
+        self._study.tell(place, values)
         self._samplers.tell(place)
-        worse = max if self._task.goal is Goal.MINIMIZE else min
-        self._worst = value if self._worst is None else worse(value, self._worst)
+        pairs = zip(self._task.goals, self._worst or values, values, strict=True)
+        self._worst = [max(pair) if goal is Goal.MINIMIZE else min(pair) for goal, *pair in pairs]
+
+    def _values(self, tell: Tell) -> list[float] | None:
+        """What a tell counts as, for each metric that is pursued; None for a failure.
+
+        A diverged trial is as bad as the worst that was told before in everything, as Optuna would forget one that
+        failed; and a trial is in what nothing was measured of, as of one that was stopped early.
+        """
+        if tell.state is TrialState.DIVERGED:
+            return self._worst
+        if tell.value is None:
+            return None
+        given = [tell.value, *tell.others][: len(self._task.goals)]
+        known = [each if each is not None else worst for each, worst in zip(given, self._worst or given, strict=True)]
+        values = [each for each in known if each is not None]
+        return values if len(values) == len(self._task.goals) else None
 
 
 def _points_of(asks: Iterable[Ask]) -> set[str]:
     """The points that need not be tried again; what an earlier experiment tried may be."""
     return {encode(ask.params) for ask in asks if ask.number >= 0}
+
+
+def directions(task: Task) -> list[StudyDirection]:
+    """Which way each of the metrics is to go that the task pursues."""
+    return [StudyDirection.MAXIMIZE if goal is Goal.MAXIMIZE else StudyDirection.MINIMIZE for goal in task.goals]
 
 
 def distribution(axis: Axis) -> BaseDistribution:

@@ -20,6 +20,7 @@ class SerialSearch:
     def __init__(self, spec: Spec, plan: Plan) -> None:
         self._spec = spec
         self._plan = plan
+        self._metrics = [metric.name for metric in spec.metrics]
         self._searchers: dict[str, AdaptiveSearcher] = {}
         self._trials: dict[int, Trial] = {}
         self._log: list[int] = []
@@ -60,9 +61,8 @@ class SerialSearch:
 
     def _suggested(self, segment: Segment, number: int) -> list[PlannedTrial]:
         if segment.method not in self._searchers:
-            task = Task(segment.method, self._spec.space, self._spec.goal, self._spec.seed)
-            self._searchers[segment.method] = searcher(task)
+            self._searchers[segment.method] = searcher(Task.of(self._spec, segment.method))
         first_of = dict(self._plan.firsts(self._trials))
-        history = history_of(self._trials.values(), self._log, self._spec.metric, first_of)
+        history = history_of(self._trials.values(), self._log, self._metrics, first_of)
         found = self._searchers[segment.method].suggest(history, [number])
         return [(number + i, found[0].params, seed) for i, seed in enumerate(segment.seeds)] if found else []

@@ -17,21 +17,22 @@ from optml_queue.trial import Params, TrialState, encode
 
 @dataclass(frozen=True, slots=True)
 class EarlierPoint:
-    """A point with its result; `experiment` and `number` say of which trial, the first of its seeds."""
+    """A point with its result (see Tell); `experiment` and `number` say of which trial, the first of its seeds."""
 
     experiment: str
     number: int
     params: Params
     state: TrialState
     value: float | None = None
+    others: tuple[float | None, ...] = ()
 
     def to_json(self) -> str:
-        return encode([self.experiment, self.number, self.params, self.state, self.value])
+        return encode([self.experiment, self.number, self.params, self.state, self.value, *self.others])
 
     @classmethod
     def from_json(cls, text: str | bytes) -> EarlierPoint:
-        experiment, number, params, state, value = json.loads(text)
-        return cls(experiment, number, params, TrialState(state), value)
+        experiment, number, params, state, value, *others = json.loads(text)
+        return cls(experiment, number, params, TrialState(state), value, tuple(others))
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Start:
         places = range(-len(self.points), 0)
         pairs = list(zip(places, self.points, strict=True))
         object.__setattr__(self, "asks", tuple(Ask(place, point.params, place) for place, point in pairs))
-        object.__setattr__(self, "tells", tuple(Tell(place, place, p.state, p.value) for place, p in pairs))
+        tells = (Tell(place, place, point.state, point.value, point.others) for place, point in pairs)
+        object.__setattr__(self, "tells", tuple(tells))
 
     def before(self, history: History) -> History:
         """The history with these points in front."""

@@ -13,8 +13,9 @@ from optml_queue.api import archived, shelf
 from optml_queue.api.archived import ArchivedExperiment, ArchivedTrials
 from optml_queue.api.installation import Installation
 from optml_queue.archive import open_archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.errors import ArchiveError, NotFoundError, UnreachableError
-from optml_queue.results import ArchiveSource, consolidate, write_parts
+from optml_queue.results import consolidate, write_parts
 from tests.api.installations import SPEC, carried_out, submitted
 from tests.processes import wait_until
 

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from optml_queue.driver import Goal
 from optml_queue.expression import parse
-from optml_queue.search.adaptive import Task, derived_seed, searcher, untried
+from optml_queue.search.adaptive import FRONT, Task, derived_seed, searcher, untried
 from optml_queue.search.evolution import POPULATION, mutation
 from optml_queue.search.history import Ask, History, Suggestion, Tell
 from optml_queue.search.start import EarlierPoint, Start, read_start
@@ -29,6 +30,7 @@ METHODS = ["tpe", "cma-es", "nsga2", "evolution", *GP]
 ANY_SPACE = ["tpe", "nsga2", "evolution"]
 
 NUMBERS = Space((Interval("rate", 1e-6, 1.0, log_scale=True), Interval("width", 1, 64), Linear("decay", 0.0, 0.9, 10)))
+TWO_NUMBERS = Space((Interval("rate", 1e-6, 1.0, log_scale=True), Interval("width", 1, 64)))
 NAMES = {"kind": None, "rate": None, "depth": None, "widths": None}
 CONDITIONAL = Space(
     (
@@ -265,8 +267,7 @@ def test_it_is_a_fresh_sampler_of_optuna_with_the_same_history(method: str) -> N
     """Against Optuna used as its own documentation shows: ask, suggest, tell; a sampler for each trial."""
     import optuna
 
-    space = Space((Interval("rate", 1e-6, 1.0, log_scale=True), Interval("width", 1, 64)))
-    task = Task(method, space, Goal.MINIMIZE, 11)
+    task = Task(method, TWO_NUMBERS, Goal.MINIMIZE, 11)
     ours = [ask.params for ask in searched_without_failures(task, 30).asks]
     samplers: dict[str, Callable[[int], optuna.samplers.BaseSampler]] = {
         "tpe": lambda seed: optuna.samplers.TPESampler(seed=seed),
@@ -440,6 +441,77 @@ def searched_without_failures(task: Task, trials: int, cost: Callable[[Params], 
     return History(tuple(asks), tuple(tells), trials)
 
 
+def two_figures(point: Params) -> tuple[float, float]:
+    """How near a point's rate is to 1e-4, smallest best, and how near to 1e-2, largest best; depth costs in both."""
+    rate = math.log10(float(point["rate"]))  # type: ignore[arg-type]
+    depth = float(point["width"]) / 64  # type: ignore[arg-type]
+    return abs(rate + 4.0) + depth, -abs(rate + 2.0) - depth
+
+
+TWO_METRICS = Task("nsga2", TWO_NUMBERS, Goal.MINIMIZE, 11, (Goal.MAXIMIZE,))
+
+
+def searched_for_the_front(task: Task, trials: int) -> list[Params]:
+    """The points of a search that knows two figures of each; some trials diverge, fail or are stopped."""
+    asks: list[Ask] = []
+    tells: list[Tell] = []
+    learner = searcher(task)
+    for number in range(trials):
+        point = learner.suggest(History(tuple(asks), tuple(tells), number), [number])[0].params
+        asks.append(Ask(number, point, number, task.method))
+        first, second = two_figures(point)
+        tells.append(Tell(number, number, TrialState.COMPLETE, first, (second,)))
+        if number % 9 == 8:
+            tells[-1] = Tell(number, number, TrialState.DIVERGED)
+        elif number % 7 == 6:
+            tells[-1] = Tell(number, number, TrialState.STOPPED_EARLY, first, (None,))
+        elif number % 11 == 10:
+            tells[-1] = Tell(number, number, TrialState.FAILED)
+    return [ask.params for ask in asks]
+
+
+def test_nsga2_looks_for_the_front_of_several_metrics() -> None:
+    found = [two_figures(point) for point in searched_for_the_front(TWO_METRICS, 200)]
+    away = [first - second for first, second in found]  # 2 on the front, and more elsewhere
+    assert fmean(away[150:]) < fmean(away[:50]) - 0.5
+
+
+@pytest.mark.parametrize("method", [method for method in METHODS if method not in FRONT])
+def test_to_other_methods_the_first_metric_alone_counts(method: str) -> None:
+    task = replace(TWO_METRICS, method=method)
+    assert searched_for_the_front(task, 30) == searched_for_the_front(replace(task, others=()), 30)
+
+
+def test_it_is_a_fresh_nsga2_of_optuna_over_the_same_history_of_two_metrics() -> None:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    theirs: list[Params] = []
+    worst = [-math.inf, math.inf]
+    for number in range(130):
+        for draw in range(10):  # a child like a point that was tried is none
+            study.sampler = optuna.samplers.NSGAIISampler(seed=derived_seed(11, number, draw))
+            trial = study.ask()
+            rate, width = trial.suggest_float("rate", 1e-6, 1.0, log=True), trial.suggest_int("width", 1, 64)
+            point: Params = {"rate": rate, "width": width}
+            if point not in theirs:
+                break
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        theirs.append(point)
+        first, second = two_figures(theirs[-1])
+        if number % 9 == 8:
+            first, second = worst
+        elif number % 7 == 6:
+            second = worst[1]
+        elif number % 11 == 10:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            continue
+        study.tell(trial, [first, second])
+        worst = [max(worst[0], first), min(worst[1], second)]
+    assert searched_for_the_front(TWO_METRICS, 130) == theirs
+
+
 def start(space: Space, trials: int) -> Start:
     """Results of another experiment over a space, from the worst to the best."""
     drawn = [untried(space, set(), 99, number) for number in range(trials)]
@@ -508,4 +580,5 @@ def test_nsga2_takes_its_first_parents_from(whence: str) -> None:
 
 def test_the_start_is_kept_as_lines() -> None:
     known = Start((*start(NUMBERS, 3).points, EarlierPoint("b", 7, {"kind": [1, "a"]}, TrialState.DIVERGED)))
+    known = Start((*known.points, EarlierPoint("b", 8, {"kind": []}, TrialState.COMPLETE, 0.1, (2.5, None))))
     assert read_start(f"{point.to_json()}\n".encode() for point in known.points) == known

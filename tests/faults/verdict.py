@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import redis
 
 from optml_queue.archive import open_archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.broker import queue_name
-from optml_queue.results import ArchiveSource
 from optml_queue.runner import run_serial
 from optml_queue.spec import Spec
 from optml_queue.store import Experiment

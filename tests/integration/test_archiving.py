@@ -11,8 +11,9 @@ import pytest
 
 from optml_queue import results
 from optml_queue.archive import open_archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.driver import Goal
-from optml_queue.results import ArchiveSource, consolidate, write_opening, write_parts
+from optml_queue.results import consolidate, write_opening, write_parts
 from optml_queue.settings import read_settings
 from optml_queue.spec import parse_spec
 from optml_queue.store import Assignment, NewTrial, Store, Submission

@@ -15,10 +15,10 @@ from celery import Celery
 from kombu.connection import Connection
 
 from optml_queue.archive import open_archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.broker import SqsVisibility, check_broker, queue_name
 from optml_queue.errors import UnreachableError
 from optml_queue.publish import Publisher
-from optml_queue.results import ArchiveSource
 from optml_queue.runner import run_serial
 from optml_queue.settings import Settings, read_settings
 from optml_queue.spec import parse_spec

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from optml_queue import experiments, results
+from optml_queue import experiments
 from optml_queue.archive import Archive, kept
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.checkpoint import encode_state
 from optml_queue.errors import ArchiveError, InputError, NotFoundError, UnreachableError
 from optml_queue.results import consolidate, write_parts
@@ -145,7 +146,7 @@ def test_results_after_a_restoration_stand_above_older_ones(store: Store, archiv
     complete(store, claimed(store))
     write_parts(store, archive, X, force=True)
     consolidate(store, archive, X)
-    source = results.ArchiveSource(archive)
+    source = ArchiveSource(archive)
     assert [trial.state for trial in source.stream(X)] == ["complete"] * 20
     assert source.experiment(X).state == "complete"
 

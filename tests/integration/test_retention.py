@@ -11,10 +11,11 @@ import pytest
 
 from optml_queue import experiments, results, retention
 from optml_queue.archive import Archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.errors import ArchiveError
 from optml_queue.export import export
 from optml_queue.restoration import submission_of
-from optml_queue.results import ArchiveSource, consolidate, write_opening, write_parts
+from optml_queue.results import consolidate, write_opening, write_parts
 from optml_queue.retention import RetainingStore
 from optml_queue.spec import parse_spec
 from optml_queue.store import Assignment, Declined, NewTrial, Publication, Store

@@ -9,8 +9,9 @@ import pytest
 
 from optml_queue import experiments
 from optml_queue.archive import Archive
+from optml_queue.archive_source import ArchiveSource
 from optml_queue.lineage import children
-from optml_queue.results import ArchiveSource, write_parts
+from optml_queue.results import write_parts
 from optml_queue.search.adaptive import Task, derived_seed, searcher
 from optml_queue.search.history import History, history_of
 from optml_queue.spec import Spec, parse_spec
@@ -39,7 +40,7 @@ def spec(*overrides: str) -> Spec:
 
 def history(store: Store, experiment: str, metric: str = "nmse") -> History:
     trials = list(store.stream(experiment))
-    return history_of(trials, store.finishing(experiment), metric, {trial.number: trial.number for trial in trials})
+    return history_of(trials, store.finishing(experiment), [metric], {trial.number: trial.number for trial in trials})
 
 
 def assert_each_follows_from_what_was_known(found: History, task: Task) -> None:
