@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -28,6 +28,7 @@ from optml_queue.search.adaptive import Task, derived_seed, untried
 from optml_queue.search.history import Ask, History, Suggestion, Tell
 from optml_queue.search.optuna_samplers import WITH_STATE, Samplers
 from optml_queue.search.thinning import thinned
+from optml_queue.search.tried import Tried, points_of
 from optml_queue.space import Axis, Choices, Interval, Space
 from optml_queue.trial import Params, ParamValue, TrialState, encode
 
@@ -43,6 +44,7 @@ class OptunaSearch:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._replay = _Replay(task)
+        self._tried = Tried()
 
     def suggest(self, history: History, numbers: Sequence[int]) -> list[Suggestion]:
         """A point for each of the numbers; fewer when every point of the space was tried."""
@@ -52,7 +54,7 @@ class OptunaSearch:
                 self._replay = _Replay(self._task)
                 self._replay.bring_to(known)
             if known is not history:
-                self._replay.avoid(history.asks)
+                self._replay.avoid(self._tried.of(history.asks))
             suggested: list[Suggestion] = []
             for number in numbers:
                 params = self._replay.suggest(number, history.seen)
@@ -109,7 +111,7 @@ class _Replay:
             if ask.number in self._place:
                 self._study.tell(self._place.pop(ask.number), state=OptunaState.FAIL)
         self._asks = self._asks[:common]
-        self._points = _points_of(self._asks)
+        self._points = points_of(self._asks)
         return True
 
     def _keeps_state(self, ask: Ask) -> bool:
@@ -128,14 +130,14 @@ class _Replay:
             self._add(Ask(number, other, seen, self._task.method))
         return other
 
-    def avoid(self, asks: Iterable[Ask]) -> None:
-        """Suggest none of these points, whether the study has them or not."""
-        self._points |= _points_of(asks)
+    def avoid(self, points: set[str]) -> None:
+        """Suggest none of these points (see `points_of`), whether the study has them or not."""
+        self._points |= points
 
     def _note(self, ask: Ask, place: int | None = None) -> None:
         self._asks.append(ask)
         self._seen = max(self._seen, ask.seen)
-        self._points |= _points_of([ask])
+        self._points |= points_of([ask])
         if place is not None:
             self._place[ask.number] = place
 
@@ -194,11 +196,6 @@ class _Replay:
         known = [each if each is not None else worst for each, worst in zip(given, self._worst or given, strict=True)]
         values = [each for each in known if each is not None]
         return values if len(values) == len(self._task.goals) else None
-
-
-def _points_of(asks: Iterable[Ask]) -> set[str]:
-    """The points that need not be tried again; what an earlier experiment tried may be."""
-    return {encode(ask.params) for ask in asks if ask.number >= 0}
 
 
 def directions(task: Task) -> list[StudyDirection]:
