@@ -6,8 +6,8 @@ every process, and what a process remembers is only a cache: it goes on where th
 anew where it does not.
 
 TPE and GP look at the trials alone. CMA-ES and NSGA-II keep their state with the trials that they suggested, so the
-replay goes through asks and tells in the recorded order. That state follows from what had been told at an ask: no
-point is drawn again for it.
+replay goes through asks and tells in the recorded order. What they keep follows from what had been told at an ask, not
+from the point: that is taken from the history.
 """
 
 from __future__ import annotations
