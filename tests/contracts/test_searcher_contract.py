@@ -255,6 +255,16 @@ def test_a_finite_space_is_gone_through_once_and_then_over(method: str) -> None:
     assert len(history.asks) == space.size == len({encode(ask.params) for ask in history.asks})
 
 
+@pytest.mark.parametrize("method", ANY_SPACE)
+def test_what_a_server_has_forgotten_may_be_tried_again(method: str) -> None:
+    task = Task(method, FINITE, Goal.MINIMIZE, 4)
+    history = searched(task, 100)
+    learner = searcher(task)
+    assert learner.suggest(history, [36]) == []
+    before = History(history.asks[:20], history.tells[:15], 15)
+    assert learner.suggest(before, [20]) == searcher(task).suggest(before, [20]) != []
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_it_finds_better_points_than_chance(method: str) -> None:
     history = searched(Task(method, NUMBERS, Goal.MINIMIZE, 1), 80 if method != "gp" else 20, running=1)
