@@ -12,7 +12,7 @@ from statistics import fmean, median
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from optml_queue.driver import Goal
@@ -402,8 +402,7 @@ REAL = Space((Interval("rate", 1e-6, 1.0, log_scale=True), Interval("width", 1, 
         ("nsga2", [("nsga2", 65), ("random", 60), ("nsga2", 60)]),
     ],
 )
-@given(seed=st.integers(0, 2**20))
-@settings(max_examples=3)
+@pytest.mark.parametrize("seed", range(3))
 def test_warm_or_cold_it_is_optunas_sampler_whatever_is_told_when(
     method: str, stages: list[tuple[str, int]], seed: int
 ) -> None:
