@@ -402,7 +402,7 @@ REAL = Space((Interval("rate", 1e-6, 1.0, log_scale=True), Interval("width", 1, 
         ("nsga2", [("nsga2", 65), ("random", 60), ("nsga2", 60)]),
     ],
 )
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_warm_or_cold_it_is_optunas_sampler_whatever_is_told_when(
     method: str, stages: list[tuple[str, int]], seed: int
 ) -> None:
