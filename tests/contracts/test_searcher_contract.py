@@ -406,7 +406,7 @@ REAL = Space((Interval("rate", 1e-6, 1.0, log_scale=True), Interval("width", 1, 
 def test_warm_or_cold_it_is_optunas_sampler_whatever_is_told_when(
     method: str, stages: list[tuple[str, int]], seed: int
 ) -> None:
-    """Up to nine trials run, end in any order, and some fail; now and then the process is another one."""
+    """Up to nine trials run, end in any order, some alike and some failed; now and then the process is another one."""
     chance, task = random.Random(seed), Task(method, REAL, Goal.MINIMIZE, seed)
     ours, theirs = searcher(task), Peer(task)
     asks: list[Ask] = []
@@ -416,7 +416,7 @@ def test_warm_or_cold_it_is_optunas_sampler_whatever_is_told_when(
         while running and (len(running) > 8 or chance.random() < 0.5):
             ask = running.pop(chance.randrange(len(running)))
             failed = chance.random() < 0.1
-            tells.append(Tell(ask.number, len(tells), *failure_or(None if failed else cost(ask.params))))
+            tells.append(Tell(ask.number, len(tells), *failure_or(None if failed else round(cost(ask.params), 1))))
             theirs.tell(tells[-1])
         if chance.random() < 0.03:
             ours = searcher(task)
