@@ -25,9 +25,9 @@ import optuna
 from optuna.storages.journal import JournalRedisBackend, JournalStorage
 
 from benchmarks.search_problems import Problem
-from optml_queue.driver import Goal, load_driver
-from optml_queue.search.adaptive import Task
-from optml_queue.search.optuna_search import sampler, suggested
+from optml_queue.driver import load_driver
+from optml_queue.search.optuna_samplers import sampler
+from optml_queue.search.optuna_search import suggested
 from optml_queue.spec import Algorithm, Spec, parse_spec
 from tests.cluster import Cluster, cluster
 from tests.valkey_server import valkey_server
@@ -132,7 +132,7 @@ def work(url: str, place: int, pipe: Connection) -> None:
 
 def part(url: str, name: str, problem: Problem, method: str, seed: int, setting: Setting) -> list[int]:
     """Work on a study until its budget is spent; how many results each point was chosen without."""
-    chosen_by = sampler(Task(method, problem.space, Goal.MINIMIZE, seed), seed)
+    chosen_by = sampler(method, seed)
     study = optuna.load_study(study_name=name, storage=storage(url), sampler=chosen_by)
     unknown = []
     while (trial := study.ask()).number < setting.trials:

@@ -40,7 +40,8 @@ from optml_queue.driver import Goal  # noqa: E402
 from optml_queue.search import GridSearch, RandomSearch  # noqa: E402
 from optml_queue.search.adaptive import Task, searcher  # noqa: E402
 from optml_queue.search.history import Ask, History, Tell  # noqa: E402
-from optml_queue.search.optuna_search import sampler, suggested  # noqa: E402
+from optml_queue.search.optuna_samplers import sampler  # noqa: E402
+from optml_queue.search.optuna_search import suggested  # noqa: E402
 from optml_queue.space import Choices, Interval, Linear, Space  # noqa: E402
 from optml_queue.trial import TrialState  # noqa: E402
 
@@ -88,7 +89,7 @@ def learned_regret(problem: Problem, method: str, trials: int, seed: int, worker
 
 def optuna_regret(problem: Problem, method: str, trials: int, seed: int, workers: int) -> float:
     """Optuna alone: one sampler for the whole study."""
-    study = optuna.create_study(sampler=sampler(Task(method, problem.space, Goal.MINIMIZE, seed), seed))
+    study = optuna.create_study(sampler=sampler(method, seed))
     running: list[tuple[optuna.Trial, float]] = []
     for number in range(trials):
         trial = study.ask()

@@ -15,6 +15,7 @@ from itertools import islice
 from optml_queue.driver import Goal
 from optml_queue.search.adaptive import Task, derived_seed, untried
 from optml_queue.search.history import Ask, History, Suggestion, Tell
+from optml_queue.search.tried import Tried
 from optml_queue.space import Axis, Choices, Interval, Lists, Space
 from optml_queue.trial import Params, ParamValue, encode
 
@@ -30,10 +31,11 @@ class Evolution:
 
     def __init__(self, task: Task) -> None:
         self._task = task
+        self._tried = Tried()
 
     def suggest(self, history: History, numbers: Sequence[int]) -> list[Suggestion]:
         """A point for each of the numbers; fewer when every point of the space was tried."""
-        tried = {encode(ask.params) for ask in history.asks if ask.number >= 0}
+        tried = self._tried.of(history.asks)
         population = self._population(history)
         suggested: list[Suggestion] = []
         for number in numbers:

@@ -5,28 +5,30 @@ of its own, seeded by the search's seed and the number of the trial. So the same
 every process, and what a process remembers is only a cache: it goes on where the history agrees with it, and starts
 anew where it does not.
 
-TPE and GP look at the trials alone. CMA-ES and NSGA-II keep their state with the trials that they suggested; for them,
-the replay asks the sampler again, in the recorded order of asks and tells.
+TPE and GP look at the trials alone. CMA-ES and NSGA-II keep their state with the trials that they suggested, so the
+replay goes through asks and tells in the recorded order. What they keep follows from what had been told at an ask, not
+from the point: that is taken from the history.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
 
 from optml_queue.driver import Goal
 from optml_queue.search.adaptive import Task, derived_seed, untried
 from optml_queue.search.history import Ask, History, Suggestion, Tell
+from optml_queue.search.optuna_samplers import WITH_STATE, Samplers
 from optml_queue.search.thinning import thinned
+from optml_queue.search.tried import Tried, points_of
 from optml_queue.space import Axis, Choices, Interval, Space
 from optml_queue.trial import Params, ParamValue, TrialState, encode
 
@@ -34,7 +36,6 @@ from optml_queue.trial import Params, ParamValue, TrialState, encode
 MAX_DRAWS = 10
 # What a Gaussian process is told of: its cost per suggestion grows with the square of it at least.
 GP_RESULTS = 250
-_WITH_STATE = frozenset({"cma-es", "nsga2"})
 
 
 class OptunaSearch:
@@ -43,6 +44,7 @@ class OptunaSearch:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._replay = _Replay(task)
+        self._tried = Tried()
 
     def suggest(self, history: History, numbers: Sequence[int]) -> list[Suggestion]:
         """A point for each of the numbers; fewer when every point of the space was tried."""
@@ -52,7 +54,7 @@ class OptunaSearch:
                 self._replay = _Replay(self._task)
                 self._replay.bring_to(known)
             if known is not history:
-                self._replay.avoid(history.asks)
+                self._replay.avoid(self._tried.of(history.asks))
             suggested: list[Suggestion] = []
             for number in numbers:
                 params = self._replay.suggest(number, history.seen)
@@ -69,13 +71,14 @@ class _Replay:
         self._task = task
         with _quiet():
             self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=directions(task))
-        self._shared = IntersectionSearchSpace(include_pruned=True)
+        self._samplers = Samplers(task.method, self._study)
+        self._every = Space(task.space.axes)  # what is excluded, too: of that, results may be known
         self._asks: list[Ask] = []
         self._tells: list[Tell] = []
-        self._place: dict[int, int] = {}  # number of an ask -> number of its trial in the study
+        self._seen = -math.inf  # the most of the log that any of the asks was suggested from
+        self._place: dict[int, int] = {}  # number of an ask -> number of its trial in the study, if it has one
         self._points: set[str] = set()
         self._worst: list[float] | None = None  # of each metric that is pursued
-        self._before: list[FrozenTrial] | None = None
 
     def bring_to(self, history: History) -> bool:
         """Add what the history has more than this. False when it is not a continuation."""
@@ -84,11 +87,12 @@ class _Replay:
             return False
         pending = list(tells[len(self._tells) :])[::-1]
         for ask in asks[len(self._asks) :]:
-            if self._tells and self._tells[-1].position >= ask.seen and self._keeps_state(ask):
+            seen = max(self._seen, ask.seen)  # one process may have known less than another had before it
+            if self._tells and self._tells[-1].position >= seen and self._keeps_state(ask):
                 return False  # it was suggested before what this study was told last
-            while pending and pending[-1].position < ask.seen:
+            while pending and pending[-1].position < seen:
                 self._tell(pending.pop())
-            self._ask_again(ask)
+            self._add(ask)
         while pending:
             self._tell(pending.pop())
         self._asks, self._tells = list(asks), list(tells)  # the same objects: the next comparison is short
@@ -101,83 +105,80 @@ class _Replay:
         pairs = zip(self._asks, asks, strict=False)
         common = next((place for place, (ours, theirs) in enumerate(pairs) if ours != theirs), len(asks))
         dropped = self._asks[common:]
-        if self._task.method in _WITH_STATE or {ask.number for ask in dropped} & {tell.number for tell in self._tells}:
+        if self._task.method in WITH_STATE or {ask.number for ask in dropped} & {tell.number for tell in self._tells}:
             return False
         for ask in dropped:
-            self._study.tell(self._place.pop(ask.number), state=OptunaState.FAIL)
+            if ask.number in self._place:
+                self._study.tell(self._place.pop(ask.number), state=OptunaState.FAIL)
         self._asks = self._asks[:common]
-        self._points = _points_of(self._asks)
+        self._points = points_of(self._asks)
         return True
 
     def _keeps_state(self, ask: Ask) -> bool:
         """Whether the sampler left something with the ask that depends on what it had been told."""
-        return ask.method == self._task.method and ask.method in _WITH_STATE
+        return ask.method == self._task.method and ask.method in WITH_STATE
 
     def suggest(self, number: int, seen: int) -> Params | None:
         """A point that is in the space and, where possible, not tried; None when all were."""
-        point, place = self._sampled(number)
-        if point is None:
-            point = untried(self._task.space, self._points, self._task.seed, number)
-            if point is None:
-                return None
-            place = self._add(point)
-        self._note(Ask(number, point, seen, self._task.method), place)
-        return point
+        found = self._sampled(number)
+        if found is not None:
+            point, place = found
+            self._note(Ask(number, point, seen, self._task.method), place)
+            return point
+        other = untried(self._task.space, self._points, self._task.seed, number)
+        if other is not None:
+            self._add(Ask(number, other, seen, self._task.method))
+        return other
 
-    def avoid(self, asks: Iterable[Ask]) -> None:
-        """Suggest none of these points, whether the study has them or not."""
-        self._points |= _points_of(asks)
+    def avoid(self, points: set[str]) -> None:
+        """Suggest none of these points (see `points_of`), whether the study has them or not."""
+        self._points |= points
 
-    def _note(self, ask: Ask, place: int) -> None:
+    def _note(self, ask: Ask, place: int | None = None) -> None:
         self._asks.append(ask)
-        self._place[ask.number] = place
-        self._points |= _points_of([ask])
+        self._seen = max(self._seen, ask.seen)
+        self._points |= points_of([ask])
+        if place is not None:
+            self._place[ask.number] = place
 
-    def _ask_again(self, ask: Ask) -> None:
-        """Let the study have a point of the history, with the state that the sampler keeps with it."""
-        if not self._keeps_state(ask):
-            self._note(ask, self._add(ask.params, is_earlier=ask.number < 0))
-            return
-        point, place = self._sampled(ask.number)
-        if point != ask.params:
-            if point is not None:
-                self._study.tell(place, state=OptunaState.FAIL)
-            place = self._add(ask.params)
-        self._note(ask, place)
-
-    def _sampled(self, number: int) -> tuple[Params | None, int]:
+    def _sampled(self, number: int) -> tuple[Params, int] | None:
         """The sampler's point, and its trial in the study; None when it only finds excluded or known ones."""
-        if self._before is None:
-            self._before = self._study.get_trials(states=(OptunaState.COMPLETE,))
         for draw in range(MAX_DRAWS):
             seed = derived_seed(self._task.seed, number, draw)
-            self._study.sampler = sampler(self._task, seed, self._before, self._shared)
+            self._study.sampler = self._samplers.fresh(seed, len(self._asks))
             trial = self._study.ask()
             point = suggested(trial, self._task.space)
             if self._task.space.contains(point) and encode(point) not in self._points:
                 return point, trial.number
             self._study.tell(trial, state=OptunaState.FAIL)
-        return None, -1
+        return None
 
-    def _add(self, params: Params, *, is_earlier: bool = False) -> int:
-        """Let the study have a running trial; its number there. Of a point outside the space, what fits.
+    def _add(self, ask: Ask) -> None:
+        """Let the study have an ask of the history, as a running trial.
 
-        Those of earlier experiments are the first generation of NSGA-II, which takes its parents by that mark alone.
+        Of a point of which the space lacks a value, TPE has the rest. The others search together those parameters alone
+        that all trials have: one such point would take a parameter from them for good, so they get none.
         """
-        inner, distributions = inward(params, self._task.space)
-        marks = {NSGAIISampler._get_generation_key(): 0} if is_earlier and self._task.method == "nsga2" else None
-        trial = create_trial(state=OptunaState.RUNNING, params=inner, distributions=distributions, system_attrs=marks)
-        self._study.add_trial(trial)
-        return len(self._study.get_trials(deepcopy=False)) - 1
+        if self._task.method != "tpe" and not self._every.contains(ask.params):
+            self._note(ask)
+            return
+        inner, distributions = inward(ask.params, self._task.space)
+        self._study.add_trial(create_trial(state=OptunaState.RUNNING, params=inner, distributions=distributions))
+        place = len(self._study.get_trials(deepcopy=False)) - 1
+        self._samplers.join(place, is_own=ask.method == self._task.method)
+        self._note(ask, place)
 
     def _tell(self, tell: Tell) -> None:
         self._tells.append(tell)
-        place = self._place[tell.number]
+        place = self._place.get(tell.number)
+        if place is None:
+            return
         values = self._values(tell)
         if values is None:
             self._study.tell(place, state=OptunaState.FAIL)
             return
         self._study.tell(place, values)
+        self._samplers.tell(place)
         pairs = zip(self._task.goals, self._worst or values, values, strict=True)
         self._worst = [max(pair) if goal is Goal.MINIMIZE else min(pair) for goal, *pair in pairs]
 
@@ -189,56 +190,17 @@ class _Replay:
         """
         if tell.state is TrialState.DIVERGED:
             return self._worst
+        if tell.value is None:
+            return None
         given = [tell.value, *tell.others][: len(self._task.goals)]
         known = [each if each is not None else worst for each, worst in zip(given, self._worst or given, strict=True)]
         values = [each for each in known if each is not None]
         return values if len(values) == len(self._task.goals) else None
 
 
-def _points_of(asks: Iterable[Ask]) -> set[str]:
-    """The points that need not be tried again; what an earlier experiment tried may be."""
-    return {encode(ask.params) for ask in asks if ask.number >= 0}
-
-
 def directions(task: Task) -> list[StudyDirection]:
     """Which way each of the metrics is to go that the task pursues."""
     return [StudyDirection.MAXIMIZE if goal is Goal.MAXIMIZE else StudyDirection.MINIMIZE for goal in task.goals]
-
-
-class _Tpe(TPESampler):
-    """Optuna's own; only the parameters that all trials have are not looked for anew in all of them each time."""
-
-    def __init__(self, seed: int, shared: IntersectionSearchSpace) -> None:
-        super().__init__(seed=seed)
-        self._shared = shared
-
-    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:  # noqa: ARG002
-        return {name: form for name, form in self._shared.calculate(study).items() if not form.single()}
-
-
-def sampler(
-    task: Task, seed: int, before: Sequence[FrozenTrial] = (), shared: IntersectionSearchSpace | None = None
-) -> BaseSampler:
-    """Optuna's sampler of a method, with its defaults. CMA-ES starts from the trials `before` it, where there are any.
-
-    `shared` keeps which parameters all trials of the one study have. Raises KeyError for a method that is none of
-    Optuna's.
-    """
-    if task.method == "tpe":
-        return TPESampler(seed=seed) if shared is None else _Tpe(seed, shared)
-    if task.method == "gp":
-        return GPSampler(seed=seed, independent_sampler=RandomSampler(seed=seed), warn_independent_sampling=False)
-    if task.method == "nsga2":
-        return NSGAIISampler(seed=seed)
-    if task.method != "cma-es":
-        raise KeyError(task.method)
-    source = list(before) if len(before) >= _ENOUGH_TO_START_FROM else None
-    random = RandomSampler(seed=seed)
-    return CmaEsSampler(seed=seed, independent_sampler=random, warn_independent_sampling=False, source_trials=source)
-
-
-# CMA-ES takes mean and spread from the best tenth of them: two at least.
-_ENOUGH_TO_START_FROM = 20
 
 
 def distribution(axis: Axis) -> BaseDistribution:
