@@ -31,24 +31,21 @@ BUDGETS_S: dict[str, float | None] = {
     "unit": 90,
 }
 
+SUITE = "suite"  # a test's property
+
 
 class Suites:
     """Adds up what each suite took and how its tests ended."""
 
     def __init__(self, strict: bool) -> None:
         self.strict = strict
-        self.suite_of: dict[str, str] = {}
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.skipped: list[str] = []
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        for item in items:
-            self.suite_of[item.nodeid] = suite(item)
-
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        name = self.suite_of[report.nodeid]
+        # A process that dies of a test leaves a report that knows of no suite.
+        name = str(dict(report.user_properties).get(SUITE, "unit"))
         self.seconds[name] += report.duration
         if report.when == "call" or report.outcome != "passed":
             self.outcomes[name][report.outcome] += 1
@@ -87,5 +84,12 @@ def suite(item: pytest.Item) -> str:
     return next((name for name in BUDGETS_S if item.get_closest_marker(name)), "unit")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Note each test's suite where its reports carry it along: another process may add them up."""
+    for item in items:
+        item.user_properties.append((SUITE, suite(item)))
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Suites(strict=bool(os.environ.get("CI"))), "suites")
+    if not hasattr(config, "workerinput"):  # not one of several processes that share the tests: theirs is the sum
+        config.pluginmanager.register(Suites(strict=bool(os.environ.get("CI"))), "suites")
