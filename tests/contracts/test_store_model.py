@@ -157,7 +157,7 @@ class TrialsLife(RuleBasedStateMachine):
         found, self.model = self.model.recover()
         assert self.store.recover(self.store.experiment(X), most=100, workers=1, idle=True, grace_s=0) == found
 
-    @rule(costs=st.lists(st.floats(0, 10), min_size=TRIALS, max_size=TRIALS))
+    @rule(costs=st.lists(st.floats(0, 10), min_size=MOST, max_size=MOST))
     def reorder(self, costs: list[float]) -> None:
         placed, self.model = self.model.reorder()
         waiting = [trial.number for trial in self.store.waiting(X)]
