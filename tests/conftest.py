@@ -1,7 +1,8 @@
 """Suites and their budgets.
 
 A test belongs to the suite of its marker (`integration`, `faults`, …), else to `unit`. Every run prints seconds per
-suite; where CI is set, a skipped test or a suite over its budget fails the run.
+suite; where CI is set, a skipped test or a suite over its budget fails the run. Where several processes share the tests,
+a suite's seconds are what its tests took in all of them, divided by their number: its part of the time that passed.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ SUITE = "suite"  # a test's property
 class Suites:
     """Adds up what each suite took and how its tests ended."""
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, strict: bool, processes: int = 1) -> None:
         self.strict = strict
+        self.processes = processes
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.outcomes: defaultdict[str, Counter[str]] = defaultdict(Counter)
         self.skipped: list[str] = []
@@ -46,7 +48,7 @@ class Suites:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         # A process that dies of a test leaves a report that knows of no suite.
         name = str(dict(report.user_properties).get(SUITE, "unit"))
-        self.seconds[name] += report.duration
+        self.seconds[name] += report.duration / self.processes
         if report.when == "call" or report.outcome != "passed":
             self.outcomes[name][report.outcome] += 1
         if report.skipped and not hasattr(report, "wasxfail"):
@@ -91,5 +93,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # not one of several processes that share the tests: theirs is the sum
-        config.pluginmanager.register(Suites(strict=bool(os.environ.get("CI"))), "suites")
+    if hasattr(config, "workerinput"):
+        return  # one of several processes that share the tests: the one that started them adds up
+    processes = config.getoption("numprocesses", None) or 1
+    config.pluginmanager.register(Suites(bool(os.environ.get("CI")), processes), "suites")

@@ -23,13 +23,18 @@ SKIPPED = TESTS + "\ndef test_left_out(): pytest.skip('no server')\n"
 
 
 def run(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, tests: str, rules: str = RULES, ci: str = "true"
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    tests: str,
+    *arguments: str,
+    rules: str = RULES,
+    ci: str = "true",
 ) -> pytest.RunResult:
     monkeypatch.setenv("CI", ci)
     pytester.makeini(MARKERS)
     pytester.makeconftest(rules)
     pytester.makepyfile(tests)
-    return pytester.runpytest_inprocess("-p", "no:cacheprovider")
+    return pytester.runpytest_inprocess("-p", "no:cacheprovider", *arguments)
 
 
 def test_every_suite_is_told_and_an_empty_one_is_called_absent(
@@ -53,6 +58,21 @@ def test_a_skipped_test_passes_elsewhere(pytester: pytest.Pytester, monkeypatch:
 
 
 def test_a_suite_over_its_budget_fails_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = run(pytester, monkeypatch, TESTS, RULES.replace('"unit": 90', '"unit": 1e-9'))
+    result = run(pytester, monkeypatch, TESTS, rules=RULES.replace('"unit": 90', '"unit": 1e-9'))
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["unit *OVER BUDGET"])
+
+
+def test_tests_that_other_processes_run_count_as_well(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rules = RULES.replace('"integration": 290', '"integration": 1e-9')
+    result = run(pytester, monkeypatch, SKIPPED, "--numprocesses", "1", rules=rules)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(
+        [
+            "unit * s of 90 s * 1 passed, 1 skipped",
+            "integration * 1 passed  OVER BUDGET",
+            "skipped, which CI does not allow: *::test_left_out",
+        ]
+    )
