@@ -1,8 +1,8 @@
 """Suites and their budgets.
 
 A test belongs to the suite of its marker (`integration`, `faults`, …), else to `unit`. Every run prints seconds per
-suite; where CI is set, a skipped test or a suite over its budget fails the run. Where several processes share the tests,
-a suite's seconds are what its tests took in all of them, divided by their number: its part of the time that passed.
+suite; where CI is set, a skipped test or a suite over its budget fails the run. Where processes share the tests, the
+seconds of a suite are those of its tests divided by the number of processes: its part of the time that passed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ settings.load_profile("unhurried")
 # Hundreds of processes are started here, as users start them: they compile the package once, not each anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# Seconds; None: no budget. In order of precedence, for a test with several markers. They leave room for a machine that
-# is busy: all suites together take less than ten minutes on two cores that are not.
+# Seconds; None: no budget. In order of precedence, for a test with several markers. They are those of `make test`, and
+# leave room for a machine that is busy: all together are less than ten minutes.
 BUDGETS_S: dict[str, float | None] = {
     "soak": None,
-    "deploy": 120,
-    "browser": 90,
-    "faults": 190,
-    "integration": 290,
-    "training": 60,
-    "unit": 90,
+    "deploy": 80,
+    "browser": 60,
+    "faults": 140,
+    "integration": 210,
+    "training": 40,
+    "unit": 60,
 }
 
 SUITE = "suite"  # a test's property

@@ -43,7 +43,7 @@ def test_every_suite_is_told_and_an_empty_one_is_called_absent(
     result = run(pytester, monkeypatch, TESTS)
     assert result.ret == 0
     result.stdout.fnmatch_lines(
-        ["unit * s of 90 s * 1 passed", "integration * s of 290 s * 1 passed", "browser * absent: no test ran"]
+        ["unit * s of 60 s * 1 passed", "integration * s of 210 s * 1 passed", "browser * absent: no test ran"]
     )
 
 
@@ -58,7 +58,7 @@ def test_a_skipped_test_passes_elsewhere(pytester: pytest.Pytester, monkeypatch:
 
 
 def test_a_suite_over_its_budget_fails_ci(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = run(pytester, monkeypatch, TESTS, rules=RULES.replace('"unit": 90', '"unit": 1e-9'))
+    result = run(pytester, monkeypatch, TESTS, rules=RULES.replace('"unit": 60', '"unit": 1e-9'))
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["unit *OVER BUDGET"])
 
@@ -66,12 +66,12 @@ def test_a_suite_over_its_budget_fails_ci(pytester: pytest.Pytester, monkeypatch
 def test_tests_that_other_processes_run_count_as_well(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rules = RULES.replace('"integration": 290', '"integration": 1e-9')
+    rules = RULES.replace('"integration": 210', '"integration": 1e-9')
     result = run(pytester, monkeypatch, SKIPPED, "--numprocesses", "1", rules=rules)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
-            "unit * s of 90 s * 1 passed, 1 skipped",
+            "unit * s of 60 s * 1 passed, 1 skipped",
             "integration * 1 passed  OVER BUDGET",
             "skipped, which CI does not allow: *::test_left_out",
         ]

@@ -284,7 +284,7 @@ def test_only_the_archive_is_left_and_it_goes_on_with_more(folder: Path) -> None
 
 
 def test_a_paused_and_then_stopped_experiment_goes_on(folder: Path) -> None:
-    many = ("--set", "parameters.learning_rate.count=40")  # more than end before they are told to stop
+    many = ("--set", "parameters.learning_rate.count=20")  # more than end before they are told to stop
     optml(folder, "slow.yaml", *many, "--id", "slow", "--detach", "--workers", "1")
     assert "paused" in optml(folder, "pause", "slow", "--reason", "lunch").stdout
     assert "paused (lunch)" in look(folder, "status", "slow")
@@ -301,7 +301,7 @@ def test_a_paused_and_then_stopped_experiment_goes_on(folder: Path) -> None:
     assert "was stopped already" in optml(folder, "pause", "slow").stdout
     # Submitting it again under its id is another way to go on.
     ended = json.loads(optml(folder, "slow.yaml", *many, "--id", "slow", "--json").stdout)
-    assert (ended["state"], ended["counts"]["complete"]) == ("complete", 40)
+    assert (ended["state"], ended["counts"]["complete"]) == ("complete", 20)
 
 
 def test_what_fails_everywhere_ends_soon_with_its_error(served: Path) -> None:
