@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import SUITE, Suites
+
 pytest_plugins = ["pytester"]
 
 RULES = Path(__file__).with_name("conftest.py").read_text()
@@ -76,3 +78,13 @@ def test_tests_that_other_processes_run_count_as_well(
             "skipped, which CI does not allow: *::test_left_out",
         ]
     )
+
+
+def test_the_seconds_of_a_suite_are_its_part_of_the_time_that_passed() -> None:
+    suites = Suites(strict=True, processes=2)
+    for name, took_s in (("unit", 3.0), ("integration", 500.0), ("unit", 1.0)):
+        properties = [(SUITE, name)]
+        report = pytest.TestReport("x", ("x", None, "x"), {}, "passed", None, "call", (), took_s, 0, 0, properties)
+        suites.pytest_runtest_logreport(report)
+    assert dict(suites.seconds) == {"unit": 2.0, "integration": 250.0}
+    assert suites.over_budget() == ["integration"]
