@@ -32,7 +32,8 @@ if wrong_by_s:
 from optml_queue import experiments, results
 from optml_queue.worker import archivist, dead_letters, heartbeat
 from optml_queue.worker.supervisor import supervise
-experiments.IDLE_S, experiments.GRACE_S, heartbeat.OBEY_LIMIT_S = 1.0, 0.5, 1.0
+experiments.IDLE_S, experiments.GRACE_S = 1.0, 0.5
+heartbeat.OBEY_LIMIT_S = float(os.environ.get("OBEY_LIMIT_S", "1"))
 results.PART_LENGTH, dead_letters.LOOK_S, archivist.STAND_BACK_S = 20, 0.5, 0.5
 sys.exit(supervise(int(sys.argv[1]), sys.argv[2:]))
 """
