@@ -15,6 +15,10 @@ EDITABLE := $(INSTALL) --no-deps --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile pyproject.toml - --universal --python-version 3.11 \
 	--generate-hashes --no-annotate --no-header --quiet --upgrade
 
+# Tests wait more than they compute: two processes share them. A file stays whole, for what its tests share is started
+# once for them.
+SIDE_BY_SIDE := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
 ENGINE ?= docker
 LIBRARIES ?= deploy/images/cpu.lock
 TAG ?= $(shell git describe --always --dirty)
@@ -35,7 +39,7 @@ demo: $(CORE)  ## the paper's LMS grid through a local queue and real workers
 	$(BIN)/optml-submit examples/lms-sunspots.yaml
 
 test: $(DEV) $(DEPLOY)  ## every test but the soak
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not soak"
 
 lint: $(DEV)  ## style, format, import contracts
 	$(BIN)/ruff check .
@@ -46,7 +50,7 @@ types: $(DEV)  ## mypy, strict
 	$(BIN)/mypy
 
 faults: $(DEV)  ## the tests that kill real processes
-	$(BIN)/python -m pytest -m faults
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m faults
 
 deploy-venv: $(DEPLOY)  ## Terraform and the other programs that check deployment files
 

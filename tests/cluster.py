@@ -20,8 +20,8 @@ from optml_queue.store import Experiment, Store
 from optml_queue.trial import Trial, TrialState
 from tests.processes import members_of
 
-# What is waited for in earnest (a lost message, a trial that does not obey) takes a fraction of the time here, and an
-# experiment of a hundred trials is archived in several parts.
+# What is waited for in earnest (a lost message, a trial that does not obey, an archive that fails) takes a fraction of
+# the time here, and an experiment of a hundred trials is archived in several parts.
 SUPERVISE = """
 import os
 import sys
@@ -30,10 +30,11 @@ right_time, wrong_by_s = time.time, float(os.environ.get("CLOCK_WRONG_BY_S", "0"
 if wrong_by_s:
     time.time = lambda: right_time() + wrong_by_s
 from optml_queue import experiments, results
-from optml_queue.worker import dead_letters, heartbeat
+from optml_queue.worker import archivist, dead_letters, heartbeat
 from optml_queue.worker.supervisor import supervise
-experiments.IDLE_S, experiments.GRACE_S, heartbeat.OBEY_LIMIT_S = 1.0, 0.5, 1.0
-results.PART_LENGTH, dead_letters.LOOK_S = 20, 0.5
+experiments.IDLE_S, experiments.GRACE_S = 1.0, 0.5
+heartbeat.OBEY_LIMIT_S = float(os.environ.get("OBEY_LIMIT_S", "1"))
+results.PART_LENGTH, dead_letters.LOOK_S, archivist.STAND_BACK_S = 20, 0.5, 0.5
 sys.exit(supervise(int(sys.argv[1]), sys.argv[2:]))
 """
 

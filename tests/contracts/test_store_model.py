@@ -440,6 +440,7 @@ def test_a_life_with_all_that_seldom_happens(server: ValkeyServer) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_a_real_server_does_what_the_model_says_for_long(server: ValkeyServer) -> None:
     run_against(server, examples=2_000, steps=80)
 

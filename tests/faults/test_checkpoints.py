@@ -27,7 +27,7 @@ pytestmark = pytest.mark.faults
 
 TIMES = {"OPTML_BEAT_S": "0.3", "OPTML_LEASE_S": "1.2", "OPTML_VISIBILITY_S": "1.5"}
 DEATHS = 5
-EPOCHS = 400
+EPOCHS = 200
 LONG = f"""
 name: long
 algorithm: lms

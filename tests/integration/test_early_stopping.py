@@ -124,6 +124,7 @@ def test_a_target_ends_an_experiment_and_a_constraint_keeps_trials_from_it(worke
         parameters:
           level: {min: 0, max: 999, step: 1}
         target: 2
+        max_parallel: 1  # else a slow worker may still have the first when the third ends all
         """,
     )
     ended = workers.end(id_)

@@ -1,4 +1,4 @@
-"""`optml up`, `optml api` and `optml token` as processes."""
+"""`optml up` and `optml api` as processes, and the tokens of a store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from typing import Any
 
 import httpx
 import pytest
+from typer.testing import CliRunner, Result
 
+from optml_queue.cli.main import app
 from optml_queue.cli.serving import is_loopback
 from optml_queue.embedded import down, is_running
 from tests.api.installations import SPEC as DIVERGING
@@ -126,20 +128,23 @@ def test_beyond_loopback_only_with_a_token(tmp_path: Path) -> None:
         assert "optml token create" in refused.stderr
 
 
-def test_tokens_are_made_listed_and_revoked(tmp_path: Path) -> None:
+def test_tokens_are_made_listed_and_revoked() -> None:
     with valkey_server() as server:
-        place = {"OPTML_BROKER_URL": server.url}
-        made = optml(tmp_path, "token", "create", "alice", "--role", "operator", "--expires", "30d", **place)
+
+        def token(*arguments: str) -> Result:
+            return CliRunner(env={"OPTML_BROKER_URL": server.url}).invoke(app, ["token", *arguments])
+
+        made = token("create", "alice", "--role", "operator", "--expires", "30d")
         text = made.stdout.strip()
         assert text.startswith("optml_")
         assert "not shown again" in made.stderr
-        listed = json.loads(optml(tmp_path, "token", "ls", "--json", **place).stdout)
-        assert [(token["name"], token["role"]) for token in listed] == [("alice", "operator")]
-        assert text not in optml(tmp_path, "token", "ls", **place).stdout
-        assert optml(tmp_path, "token", "create", "alice", **place).returncode == 2
-        assert optml(tmp_path, "token", "create", "bob", "--expires", "soon", **place).returncode == 2
-        assert "alice" in optml(tmp_path, "token", "revoke", "alice", **place).stdout
-        assert optml(tmp_path, "token", "revoke", "alice", **place).returncode == 2
+        listed = json.loads(token("ls", "--json").stdout)
+        assert [(each["name"], each["role"]) for each in listed] == [("alice", "operator")]
+        assert text not in token("ls").stdout
+        assert token("create", "alice").exit_code == 2
+        assert token("create", "bob", "--expires", "soon").exit_code == 2
+        assert "alice" in token("revoke", "alice").stdout
+        assert token("revoke", "alice").exit_code == 2
 
 
 def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
