@@ -88,6 +88,10 @@ def test_from_the_form_to_the_end_of_a_grid_and_its_table(visitor: Visitor, work
     expect(page.get_by_role("alert")).to_contain_text("there is no parameter 'learning_rat'")
 
     _extended(visitor, workers, id_)
+    visitor.open(f"/experiments/new?like={id_}")
+    spec = page.get_by_label("Spec", exact=True)
+    spec.fill(spec.input_value().replace("5e-9, ", "5e-9, 6e-9, ") + "\nreuse: true\n")
+    expect(page.locator("#count")).to_have_text("18 trials · 17 results reused")
     visitor.open(f"/experiments/{id_}")
     with page.expect_download() as download:
         page.get_by_role("link", name="results.csv").click()

@@ -45,9 +45,22 @@ async function ask() {
   else complain(answer.problems ?? [{ key: "", message: answer.detail, line: 0, advice: "" }]);
 }
 
+function counted(figure, noun) {
+  return `${figure.toLocaleString("en")} ${noun}${figure === 1 ? "" : "s"}`;
+}
+
+// What comes from earlier experiments, in words.
+function prior({ start_from: sources, reuse, unread }) {
+  const said = sources.map((source) => `starts from ${source.used.toLocaleString("en")} of ${counted(source.trials, "trial")} of ${source.experiment}`);
+  if (reuse?.results === 0) said.push("nothing to reuse");
+  else if (reuse) said.push(reuse.trials === null ? `reuses what fits of ${counted(reuse.results, "result")}` : `${counted(reuse.trials, "result")} reused`);
+  if (unread.length) said.push(`${unread.join(" and ")}: too many earlier trials to look through while you type`);
+  return said;
+}
+
 function tell(preview) {
   const few = preview.exact ? "" : "up to ";
-  count.textContent = `${few}${preview.trials.toLocaleString("en")} ${preview.trials === 1 ? "trial" : "trials"}`;
+  count.textContent = [`${few}${counted(preview.trials, "trial")}`, ...prior(preview)].join(" · ");
   count.classList.remove("wrong");
   problems.replaceChildren();
   text.removeAttribute("aria-invalid");
