@@ -232,7 +232,7 @@ class Run:
 HEAD = """| problem | method | seeds | median regret | Optuna | difference, 95 % | s | Optuna | unknown results | its |
 |---|---|---|---|---|---|---|---|---|---|"""
 REGRET = (
-    "Regret: best value found less the function's minimum; for `digits_ann`, whose minimum is not known, the error "
+    "Regret: best value found minus the function's minimum; for `digits_ann`, whose minimum is not known, the error "
     "rate itself. A table for each run: what was not measured together differs by the machine's other work, too."
 )
 

@@ -15,7 +15,7 @@ from optml_queue.trial import Params
 class Problem:
     """A function to be minimised. `parameters` is its space as lines of a spec.
 
-    Regret is what a search found less `minimum`, which is 0 where the least is not known.
+    Regret is what a search found minus `minimum`, which is 0 where the least is not known.
     """
 
     name: str

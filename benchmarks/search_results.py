@@ -28,7 +28,7 @@ METHODS = (
     "optuna-gp",
 )
 RESAMPLES = 10_000
-SAID = """best value found less the function's minimum; for `digits_ann`, whose
+SAID = """best value found minus the function's minimum; for `digits_ann`, whose
 minimum is not known, the error rate itself. Medians over seeds. Differences are to Optuna's sampler of the same kind,
 used in the ordinary way (those of `grid`, `random` and `evolution` to its TPE): 95 % paired-bootstrap intervals of the
 median difference. Below 0 is better than Optuna; bold intervals leave 0 out."""
