@@ -39,6 +39,17 @@ def test_a_grid_is_within_its_budget_and_all_apart(problem: Problem) -> None:
     assert len({encode(point) for point in tried}) == len(tried)
 
 
+def test_a_grid_of_integers_is_even_on_its_scale() -> None:
+    tried: set[int] = set()
+
+    def cost(point: Params) -> float:
+        tried.add(int(point["units"]))  # type: ignore[arg-type]  # an interval of integers
+        return 1.0
+
+    search_quality.grid_regret(replace(BY_NAME["digits_ann"], cost=cost), 1_000, 3)
+    assert sorted(tried) == [4, 23, 128]
+
+
 def test_a_method_comes_with_what_it_is_judged_against() -> None:
     assert list(search_quality.methods_for(BY_NAME["branin"], ["gp", "evolution"])) == [
         "evolution",
@@ -73,6 +84,7 @@ def test_a_run_in_parts_is_one_table(tmp_path: Path) -> None:
     second = second.with_row(row("random", 4.0, problem="lms", workers=1))
     search_results.store(second, tmp_path)
     assert search_results.read(tmp_path / "search-quality.json", 100, 0) == second
+    assert [each.method for each in second.rows] == ["tpe", "optuna-tpe", "random"]
     text = (tmp_path / "search-quality.md").read_text()
     assert "| tpe | 2 | 0.75 |  |\n| optuna-tpe | 2 | 1.5 |  |" in text
     assert "| tpe | 2 | **-1 … -0.5** |  |" in text
