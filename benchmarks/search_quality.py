@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -135,18 +134,15 @@ def regret(problem: Problem, method: str, trials: int, seed: int, workers: int, 
 
 def searches(problem: Problem, method: str, trials: int, seeds: int, workers: int, ahead: int) -> Row:
     """The searches of a method, from seed 0 on."""
-    began_at = time.perf_counter()
-    regrets = tuple(regret(problem, method, trials, seed, workers, ahead) for seed in range(seeds))
-    trial_ms = 1000 * (time.perf_counter() - began_at) / seeds / trials
-    return Row(problem.name, workers, method, regrets, trial_ms)
+    regrets = (regret(problem, method, trials, seed, workers, ahead) for seed in range(seeds))
+    return Row(problem.name, workers, method, tuple(regrets))
 
 
 def show(row: Row, difference: tuple[float, float] | None) -> None:
     print(f"{row.problem:<12} {row.workers:>2} workers  {row.method:<14}", end="")
     print(f" median regret {np.median(row.regrets):<10.4g}", end="")
-    if difference is not None:
-        print(f" − {against(row.method)}: [{difference[0]:+.3g}, {difference[1]:+.3g}]", end="")
-    print(f"  {row.trial_ms:.1f} ms/trial", flush=True)
+    compared = f" − {against(row.method)}: [{difference[0]:+.3g}, {difference[1]:+.3g}]" if difference else ""
+    print(compared, flush=True)
 
 
 def in_process(given: argparse.Namespace) -> None:

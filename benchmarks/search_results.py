@@ -51,13 +51,12 @@ def interval(differences: Sequence[float]) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The searches of one method: their regrets, one for each seed from 0 on, and milliseconds for a trial (mean)."""
+    """The searches of one method: their regrets, one for each seed from 0 on."""
 
     problem: str
     workers: int
     method: str
     regrets: tuple[float, ...]
-    trial_ms: float
 
     @property
     def key(self) -> tuple[int, int, int]:
@@ -97,7 +96,6 @@ class Results:
                 "median_regret": statistics.median(row.regrets),
                 "against": against(row.method),
                 "difference_95": self.difference(row),
-                "trial_ms": round(row.trial_ms, 2),
                 "regrets": row.regrets,
             }
             for row in self.rows
@@ -148,10 +146,7 @@ def read(path: Path, trials: int, ahead: int) -> Results:
             f"{path}: has searches of {found['trials']} trials with {found['ahead']} ahead, not {trials} and {ahead}; "
             "name another folder"
         )
-    rows = (
-        Row(each["problem"], each["workers"], each["method"], tuple(each["regrets"]), each["trial_ms"])
-        for each in found["rows"]
-    )
+    rows = (Row(each["problem"], each["workers"], each["method"], tuple(each["regrets"])) for each in found["rows"])
     return Results(trials, ahead, tuple(rows))
 
 
@@ -169,22 +164,20 @@ def plot(results: Results, path: Path) -> None:
 
     problems = list(dict.fromkeys(row.problem for row in results.rows))
     counts = sorted({row.workers for row in results.rows})
-    figure = Figure(figsize=(12.0, 3.2 * -(-len(problems) // 2)), layout="constrained")
-    panels = figure.subplots(-(-len(problems) // 2), 2, squeeze=False)
-    for panel, problem in zip(panels.flat, problems, strict=False):
-        methods = [
-            method for method in METHODS if any((r.problem, r.method) == (problem, method) for r in results.rows)
-        ]
+    lines = -(-len(problems) // 2)
+    figure = Figure(figsize=(12.0, 3.2 * lines), layout="constrained")
+    for number, problem in enumerate(problems, 1):
+        panel = figure.add_subplot(lines, 2, number)
+        methods = [name for name in METHODS if any((r.problem, r.method) == (problem, name) for r in results.rows)]
         for row in (row for row in results.rows if row.problem == problem):
-            place, side = methods.index(row.method), counts.index(row.workers)
-            x = place + 0.3 * (side - (len(counts) - 1) / 2)
+            side = counts.index(row.workers)
+            x = methods.index(row.method) + 0.3 * (side - (len(counts) - 1) / 2)
+            label = f"{row.workers} under way" if row.method == methods[0] else ""
             panel.scatter([x] * len(row.regrets), row.regrets, s=8, color=f"C{side}", alpha=0.4)
-            panel.hlines(statistics.median(row.regrets), x - 0.13, x + 0.13, color=f"C{side}")
+            panel.hlines(statistics.median(row.regrets), x - 0.13, x + 0.13, color=f"C{side}", label=label)
         panel.set_xticks(range(len(methods)), methods, rotation=45, ha="right")
         panel.set_yscale("log")
         panel.set_title(problem)
-    for side, workers in enumerate(counts):
-        panels[0][0].hlines([], 0, 0, color=f"C{side}", label=f"{workers} under way")
-    panels[0][0].legend()
+        panel.legend()
     figure.supylabel(f"regret after {results.trials} trials")
     figure.savefig(path, dpi=100)

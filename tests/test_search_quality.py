@@ -67,7 +67,7 @@ def test_what_optunas_processes_lack_does_not_go_through_the_queue(capsys: pytes
 
 
 def row(method: str, *regrets: float, problem: str = "branin", workers: int = 8) -> Row:
-    return Row(problem, workers, method, regrets, trial_ms=1.0)
+    return Row(problem, workers, method, regrets)
 
 
 def test_differences_are_of_the_same_seeds() -> None:
