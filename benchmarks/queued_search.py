@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -249,7 +250,9 @@ def compared(
     rows = []
     print(HEAD, flush=True)
     with both_sides(setting) as (workers, rivals), ThreadPoolExecutor(2) as side:
-        ours(workers, wanted[0][0], "tpe", 999, replace(setting, trials=20))  # everything is imported
+        first, method, _ = wanted[0]
+        for run in (partial(ours, workers), rivals.run):  # everything is imported
+            run(first, method, 999, replace(setting, trials=20))
         for problem, method, seeds in wanted:
             mine, theirs = [], []
             for seed in range(seeds):
