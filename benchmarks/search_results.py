@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,11 @@ METHODS = (
     "optuna-gp",
 )
 RESAMPLES = 10_000
-SAID = """best value found minus the function's minimum; for `digits_ann`, whose
-minimum is not known, the error rate itself. Medians over seeds. Differences are to Optuna's sampler of the same kind,
-used in the ordinary way (those of `grid`, `random` and `evolution` to its TPE): 95 % paired-bootstrap intervals of the
-median difference. Below 0 is better than Optuna; bold intervals leave 0 out."""
+SAID = """, or as many as stand in brackets:
+best value found minus the function's minimum; for `digits_ann`, whose minimum is not known, the error rate itself.
+Differences are to Optuna's sampler of the same kind, used in the ordinary way (those of `grid`, `random` and
+`evolution` to its TPE): 95 % paired-bootstrap intervals of the median difference. Below 0 is better than Optuna; bold
+intervals leave 0 out."""
 
 
 def against(method: str) -> str | None:
@@ -104,28 +105,15 @@ class Results:
 
     def markdown(self) -> str:
         """For each number of workers the medians and the differences, a column for each problem."""
-        lines = [f"Regret after {self.trials} trials, in one process: {SAID}"]
-        problems = [problem.name for problem in PROBLEMS if problem.name in {row.problem for row in self.rows}]
+        usual = statistics.mode(len(row.regrets) for row in self.rows)
+        lines = [f"Regret after {self.trials} trials, in one process, medians over {usual} seeds{SAID}"]
         for workers in sorted({row.workers for row in self.rows}):
             under_way = "1 trial at a time" if workers == 1 else f"{workers} trials under way"
-            lines += ["", f"## {under_way}", "", f"| median regret | seeds | {' | '.join(problems)} |"]
-            lines += ["|---" * (len(problems) + 2) + "|", *self._lines(problems, workers, self._median)]
-            lines += ["", f"| difference, 95 % | seeds | {' | '.join(problems)} |"]
-            lines += ["|---" * (len(problems) + 2) + "|", *self._lines(problems, workers, self._difference)]
+            medians = {row: _median(row, usual) for row in self.rows if row.workers == workers}
+            differences = {row: self._difference(row) for row in medians}
+            lines += ["", f"## {under_way}", "", *_table("median regret", medians)]
+            lines += ["", *_table("difference, 95 %", differences)]
         return "\n".join([*lines, ""])
-
-    def _lines(self, problems: Sequence[str], workers: int, cell: Any) -> Iterator[str]:
-        """A table's rows; a method without any cell has none."""
-        for method in METHODS:
-            found = {row.problem: row for row in self.rows if (row.workers, row.method) == (workers, method)}
-            cells = [cell(found[problem]) if problem in found else "" for problem in problems]
-            if any(cells):
-                seeds = sorted({len(row.regrets) for row in found.values()})
-                yield f"| {method} | {' to '.join(map(str, {seeds[0]: 0, seeds[-1]: 0}))} | {' | '.join(cells)} |"
-
-    @staticmethod
-    def _median(row: Row) -> str:
-        return f"{statistics.median(row.regrets):.3g}"
 
     def _difference(self, row: Row) -> str:
         found = self.difference(row)
@@ -134,6 +122,22 @@ class Results:
         low, high = found
         text = f"{low:+.2g} … {high:+.2g}"
         return f"**{text}**" if low > 0 or high < 0 else text
+
+
+def _median(row: Row, usual: int) -> str:
+    seeds = len(row.regrets)
+    return f"{statistics.median(row.regrets):.3g}" + (f" ({seeds})" if seeds != usual else "")
+
+
+def _table(head: str, cells: Mapping[Row, str]) -> Iterator[str]:
+    """A line for each method that has a cell."""
+    problems = list(dict.fromkeys(row.problem for row in cells))
+    yield f"| {head} | {' | '.join(problems)} |"
+    yield "|---" * (len(problems) + 1) + "|"
+    for method in METHODS:
+        found = {row.problem: cell for row, cell in cells.items() if row.method == method}
+        if any(found.values()):
+            yield f"| {method} | {' | '.join(found.get(problem, '') for problem in problems)} |"
 
 
 def read(path: Path, trials: int, ahead: int) -> Results:

@@ -86,9 +86,10 @@ def test_a_run_in_parts_is_one_table(tmp_path: Path) -> None:
     assert search_results.read(tmp_path / "search-quality.json", 100, 0) == second
     assert [each.method for each in second.rows] == ["tpe", "optuna-tpe", "random"]
     text = (tmp_path / "search-quality.md").read_text()
-    assert "| tpe | 2 | 0.75 |  |\n| optuna-tpe | 2 | 1.5 |  |" in text
-    assert "| tpe | 2 | **-1 … -0.5** |  |" in text
-    assert "| random | 1 |  | 4 |" in text
+    assert "medians over 2 seeds" in text
+    assert "| median regret | branin |\n|---|---|\n| tpe | 0.75 |\n| optuna-tpe | 1.5 |" in text
+    assert "| tpe | **-1 … -0.5** |" in text
+    assert "| median regret | lms |\n|---|---|\n| random | 4 (1) |" in text
     with pytest.raises(ValueError, match="searches of 100 trials with 0 ahead, not 50 and 0; name another folder"):
         search_results.read(tmp_path / "search-quality.json", 50, 0)
 
