@@ -9,6 +9,9 @@ BIN := .venv/bin
 CORE := .venv/.core-$(shell cat requirements.lock pyproject.toml | cksum | cut -d" " -f1)
 DEPLOY := .venv-deploy/.locked-$(shell cat requirements-deploy.lock requirements-deploy-bare.lock | cksum | cut -d" " -f1)
 DEV := .venv/.dev-$(shell cat requirements-dev.lock pyproject.toml | cksum | cut -d" " -f1)
+# In no lock: its wheel for Linux brings several GB of CUDA along, and what an index has of it differs.
+PYTORCH := torch==2.13.0
+TORCH := .venv-torch/.locked-$(shell { cat requirements-dev.lock pyproject.toml; echo $(PYTORCH); } | cksum | cut -d" " -f1)
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
 # Installing the package itself takes its build backend from the lock too, hence no isolation.
 EDITABLE := $(INSTALL) --no-deps --no-build-isolation --editable .
@@ -26,7 +29,7 @@ REVISION := $(shell git rev-parse HEAD 2>/dev/null)
 IMAGE_OPTIONS = --build-arg BASE_IMAGE=$(BASE_IMAGE) --build-arg VERSION=$(TAG) --build-arg REVISION=$(REVISION)
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test lint types faults deploy-venv deploy-check soak bench images image-locks lock clean
+.PHONY: help venv dev demo test lint types faults test-torch deploy-venv deploy-check soak bench images image-locks lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +54,9 @@ types: $(DEV)  ## mypy, strict
 
 faults: $(DEV)  ## the tests that kill real processes
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m faults
+
+test-torch: $(TORCH)  ## the tests that need PyTorch, in .venv-torch
+	.venv-torch/bin/python -m pytest -k "gp or torch" tests/contracts tests/integration tests/test_examples.py
 
 deploy-venv: $(DEPLOY)  ## Terraform and the other programs that check deployment files
 
@@ -86,7 +92,7 @@ lock: $(DEV)  ## choose the newest versions anew
 		--constraint requirements.lock -o requirements-dev.lock
 
 clean:  ## remove all that make, tests and tools made here
-	rm -rf .venv .venv-deploy .deploy-tools .cache build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-deploy .venv-torch .deploy-tools .cache build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # pip is what a Python without ensurepip leaves out of the environment that it half makes.
@@ -104,6 +110,13 @@ $(DEV): $(BIN)/pip
 	$(INSTALL) --require-hashes --requirement requirements-dev.lock
 	$(EDITABLE)
 	@rm -f .venv/.core-* .venv/.dev-* && touch $(CORE) $@
+
+$(TORCH):
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	.venv-torch/bin/pip install --quiet --disable-pip-version-check $(PYTORCH)
+	.venv-torch/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@rm -f .venv-torch/.locked-* && touch $@
 
 # Apart: Terraform's protocol and checkov need older libraries than the package does. The schema of AWS's provider is
 # downloaded here, so that no test spends its time on it.

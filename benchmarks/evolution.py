@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT) not in sys.path:  # run as a file, as the text above says
     sys.path.insert(0, str(ROOT))
 
-from benchmarks.search_quality import interval  # noqa: E402
+from benchmarks.search_results import interval  # noqa: E402
 from optml_queue.data import load  # noqa: E402
 from optml_queue.driver import ActiveTrial, Driver  # noqa: E402
 from optml_queue.runner import run_trial  # noqa: E402

@@ -13,13 +13,15 @@ import multiprocessing
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalRedisBackend, JournalStorage
@@ -188,6 +190,13 @@ class Row:
     low: float
     high: float
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Row:
+        sides = {
+            name: Side(**{**fields[name], "regrets": tuple(fields[name]["regrets"])}) for name in ("ours", "optuna")
+        }
+        return cls(**{**fields, **sides})
+
     def line(self) -> str:
         """A table's row."""
         mine, theirs = self.ours, self.optuna
@@ -196,49 +205,80 @@ class Row:
         return f"| {self.problem} | {self.method} | {len(mine.regrets)} | {regrets} | {times} |"
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Rows that were measured together."""
+
+    setting: Setting
+    rows: tuple[Row, ...]
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Run:
+        return cls(Setting(**fields["setting"]), tuple(map(Row.from_dict, fields["rows"])))
+
+    def without(self, rows: Sequence[Row]) -> Run:
+        """The run less what these rows show anew."""
+        anew = {(row.problem, row.method) for row in rows}
+        return Run(self.setting, tuple(row for row in self.rows if (row.problem, row.method) not in anew))
+
+    def table(self) -> str:
+        setting = self.setting
+        said = (
+            f"{setting.trials} trials of {setting.sleep_s:g} s, {setting.workers} workers on this side and processes "
+            "on Optuna's, both at the same time on one machine:"
+        )
+        return "\n".join([said, "", HEAD, *(row.line() for row in self.rows), ""])
+
+
 HEAD = """| problem | method | seeds | median regret | Optuna | difference, 95 % | s | Optuna | unknown results | its |
 |---|---|---|---|---|---|---|---|---|---|"""
+REGRET = (
+    "Regret: best value found minus the function's minimum; for `digits_ann`, whose minimum is not known, the error "
+    "rate itself. A table for each run: what was not measured together differs by the machine's other work, too."
+)
 
 
 def compared(
-    problems: Sequence[Problem],
-    methods: Sequence[str],
-    seeds: int,
+    wanted: Sequence[tuple[Problem, str, int]],
     setting: Setting,
     interval: Callable[[Sequence[float]], tuple[float, float]],
-) -> list[Row]:
-    """Run all searches; each row is printed as soon as it is known. `interval` is that of a median."""
+) -> Run:
+    """Run so many searches of each problem by each method; a row is printed as soon as it is known.
+
+    `interval` is that of a median.
+    """
     rows = []
     print(HEAD, flush=True)
     with both_sides(setting) as (workers, rivals), ThreadPoolExecutor(2) as side:
-        ours(workers, problems[0], "tpe", 999, replace(setting, trials=20))  # everything is imported
-        for problem in problems:
-            for method in methods:
-                if method == "cma-es" and not problem.space.gapless:
-                    continue
-                mine, theirs = [], []
-                for seed in range(seeds):
-                    one = side.submit(ours, workers, problem, method, seed, setting)
-                    other = side.submit(rivals.run, problem, method, seed, setting)
-                    mine.append(one.result())
-                    theirs.append(other.result())
-                differences = [a.regret - b.regret for a, b in zip(mine, theirs, strict=True)]
-                rows.append(Row(problem.name, method, Side.of(mine), Side.of(theirs), *interval(differences)))
-                print(rows[-1].line(), flush=True)
-    return rows
+        first, method, _ = wanted[0]
+        for run in (partial(ours, workers), rivals.run):  # everything is imported
+            run(first, method, 999, replace(setting, trials=20))
+        for problem, method, seeds in wanted:
+            mine, theirs = [], []
+            for seed in range(seeds):
+                one = side.submit(ours, workers, problem, method, seed, setting)
+                other = side.submit(rivals.run, problem, method, seed, setting)
+                mine.append(one.result())
+                theirs.append(other.result())
+            differences = [a.regret - b.regret for a, b in zip(mine, theirs, strict=True)]
+            rows.append(Row(problem.name, method, Side.of(mine), Side.of(theirs), *interval(differences)))
+            print(rows[-1].line(), flush=True)
+    return Run(setting, tuple(rows))
 
 
-def store(rows: Sequence[Row], setting: Setting, folder: Path) -> None:
-    """Table, figures and plot, as search-quality-queue.* in a folder."""
+def read(path: Path) -> list[Run]:
+    """The runs of a file, none where there is no file."""
+    return [Run.from_dict(each) for each in json.loads(path.read_text())["runs"]] if path.exists() else []
+
+
+def store(run: Run, folder: Path) -> None:
+    """Table, figures and plot, as search-quality-queue.* in a folder, with those of earlier runs that it lacks."""
     path = folder / "search-quality-queue"
-    said = (
-        f"{setting.trials} trials of {setting.sleep_s:g} s, {setting.workers} workers on this side and processes on "
-        "Optuna's, both at the same time on one machine. Regret: best value found minus the function's minimum."
-    )
-    path.with_suffix(".md").write_text("\n".join([said, "", HEAD, *(row.line() for row in rows), ""]))
-    document = {**asdict(setting), "rows": [asdict(row) for row in rows]}
-    path.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n")
-    plot(rows, path.with_suffix(".png"))
+    earlier = [each.without(run.rows) for each in read(path.with_suffix(".json"))]
+    runs = [*(each for each in earlier if each.rows), run]
+    path.with_suffix(".md").write_text("\n".join([REGRET, "", *(each.table() for each in runs)]))
+    path.with_suffix(".json").write_text(json.dumps({"runs": [asdict(each) for each in runs]}, indent=1) + "\n")
+    plot([row for each in runs for row in each.rows], path.with_suffix(".png"))
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:

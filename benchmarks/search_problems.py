@@ -1,11 +1,11 @@
-"""Problems to search: functions whose minimum is known, with their spaces, and as the parameters of a spec."""
+"""Problems to search, with their spaces, also as the parameters of a spec: functions, a real filter, a real network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks.test_functions.functions import branin, conditional, hartmann6, lms, rosenbrock4
+from benchmarks.test_functions.functions import branin, conditional, digits_ann, hartmann6, lms, rosenbrock4
 from optml_queue.expression import parse
 from optml_queue.space import Choices, Interval, Space
 from optml_queue.trial import Params
@@ -13,7 +13,10 @@ from optml_queue.trial import Params
 
 @dataclass(frozen=True)
 class Problem:
-    """A function to be minimised, whose minimum is known. `parameters` is its space as lines of a spec."""
+    """A function to be minimised. `parameters` is its space as lines of a spec.
+
+    Regret is what a search found minus `minimum`, which is 0 where the least is not known.
+    """
 
     name: str
     space: Space
@@ -68,5 +71,22 @@ PROBLEMS = (
         lms,
         LMS_BEST,
         "  learning_rate: {min: 1e-8, max: 1e-2, scale: log}\n  filter_size: {min: 2, max: 20}\n",
+    ),
+    Problem(
+        "digits_ann",
+        Space(
+            (
+                Interval("learning_rate", 1e-3, 3.0, log_scale=True),
+                Interval("momentum", 0.0, 0.95),
+                Interval("units", 4, 128, log_scale=True),
+                Interval("batch_size", 16, 128, log_scale=True),
+                Choices("activation", ("relu", "tanh", "sigmoid", "elu")),
+            )
+        ),
+        digits_ann,
+        0.0,
+        "  learning_rate: {min: 1e-3, max: 3.0, scale: log}\n  momentum: {min: 0.0, max: 0.95}\n"
+        "  units: {min: 4, max: 128, scale: log}\n  batch_size: {min: 16, max: 128, scale: log}\n"
+        "  activation: {values: [relu, tanh, sigmoid, elu]}\n",
     ),
 )

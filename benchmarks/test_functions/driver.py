@@ -18,6 +18,10 @@ PARAMETERS = (
     Parameter("rate", float, 1.0, above=0.0),
     Parameter("learning_rate", float, 1e-5, above=0.0),
     Parameter("filter_size", int, 5, minimum=1),
+    Parameter("momentum", float, 0.0, minimum=0.0, maximum=1.0),
+    Parameter("units", int, 16, minimum=1),
+    Parameter("batch_size", int, 32, minimum=1),
+    Parameter("activation", str, "relu", choices=("relu", "tanh", "sigmoid", "elu")),
 )
 METRICS = (Metric("value"),)
 DATA = ("sunspots",)
