@@ -56,7 +56,7 @@ faults: $(DEV)  ## the tests that kill real processes
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m faults
 
 test-torch: $(TORCH)  ## the tests that need PyTorch, in .venv-torch
-	.venv-torch/bin/python -m pytest -k "gp or torch" tests/contracts tests/integration tests/test_examples.py
+	OMP_NUM_THREADS=1 .venv-torch/bin/python -m pytest -k "gp or torch" tests/contracts tests/integration tests/test_examples.py
 
 deploy-venv: $(DEPLOY)  ## Terraform and the other programs that check deployment files
 
