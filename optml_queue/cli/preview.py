@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from optml_queue.cli import units
 from optml_queue.cli.forecast import forecast, forecast_lines
 from optml_queue.cli.workers import cores
+from optml_queue.errors import AttemptFailedError
+from optml_queue.spec.search import REST
 from optml_queue.trial import Params
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ MEASURE_AGAIN_S = 0.2
 COST_SAMPLE = 200
 # What the queue adds to a trial on one worker, as benchmarks/serial_vs_queued.py measures it.
 OVERHEAD_S = 0.002
+# What a suggestion takes after some hundred trials, one after another while workers train (docs/search.md).
+SUGGESTION_S = {"tpe": 0.01, "cma-es": 0.002, "nsga2": 0.001, "evolution": 0.001, "gp": 0.5}
 SHOWN_VALUES = 4
 
 
@@ -66,7 +70,10 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """An experiment before it exists. `trials` is an upper bound when `exact` is False."""
+    """An experiment before it exists. `trials` is an upper bound when `exact` is False.
+
+    `learns`: the points that are not among the first are suggested when results of earlier ones are there.
+    """
 
     spec: Spec
     trials: int
@@ -75,6 +82,7 @@ class Preview:
     last: Sequence[Planned]
     estimate: Estimate | None
     prior: Forecast | None = None
+    learns: bool = False
 
     def document(self) -> dict[str, Any]:
         """The preview as JSON."""
@@ -93,6 +101,21 @@ class Preview:
             "estimate": asdict(self.estimate) if self.estimate else None,
             **(self.prior.document() if self.prior else {}),
         }
+
+    def method(self) -> str:
+        """`grid`, or `random: 20, tpe: rest` for a hybrid."""
+        stages = self.spec.search.course
+        if len(stages) == 1:
+            return stages[0].method
+        return ", ".join(f"{stage.method}: {stage.trials or REST}" for stage in stages)
+
+    def shown(self) -> str:
+        """Which trials the preview has; "" where it has all."""
+        first, last = len(self.first), len(self.last)
+        if self.learns:
+            known = f"the first {units.counted(first, 'trial')}; " if first else ""
+            return f"{known}the search suggests {'later ones' if first else 'points'} as results come in"
+        return f"the first {first} and the last {last} trials" if self.trials > first + last else ""
 
     def size(self) -> str:
         """`10,000 trials: 3,334 points × 3 seeds`, or an upper bound that says why."""
@@ -129,25 +152,44 @@ def preview_of(spec: Spec, workers: int | None, prior: Forecast | None = None) -
     last = [Planned(*trial) for trial in plan.last(LAST_TRIALS)]
     last = [planned for planned in last if planned not in first]
     to_run = trials - ((prior and prior.trials) or 0)
-    measured = estimate(spec, plan, to_run, first, workers or cores()) if to_run > 0 else None
-    return Preview(spec, trials, exact, first, last, measured, prior)
+    sample = first[0] if first else _drawn(spec)
+    measured = estimate(spec, plan, to_run, sample, workers or cores()) if sample and to_run > 0 else None
+    return Preview(spec, trials, exact, first, last, measured, prior, plan.learns)
 
 
-def estimate(spec: Spec, plan: Plan, trials: int, first: Sequence[Planned], workers: int) -> Estimate | None:
-    """How long the experiment takes on `workers` workers, by running its first trial here for at most 2 s.
+def _drawn(spec: Spec) -> Planned | None:
+    """A trial like those of a search that has yet to suggest its first."""
+    from optml_queue.search.adaptive import untried
+
+    point = untried(spec.space, frozenset(), spec.seed, 0)
+    return None if point is None else Planned(0, point, spec.seeds[0])
+
+
+def estimate(spec: Spec, plan: Plan, trials: int, sample: Planned, workers: int) -> Estimate | None:
+    """How long the experiment takes on `workers` workers, by running a trial of it here for at most 2 s.
 
     None when that trial fails: then there is nothing to measure. None, too, for the user's own code: what it does
     besides is not known, and looking at a spec must start nothing.
     """
-    if not first or spec.code.kind != "algorithm":
+    if spec.code.kind != "algorithm":
         return None
-    measured = _measure(spec, first[0])
+    measured = _measure(spec, sample)
     if measured is None:
         return None
     trial_s, at_least = measured
-    mean_s = trial_s * _relative_cost(spec, plan, first[0]) + OVERHEAD_S
+    mean_s = trial_s * _relative_cost(spec, plan, sample) + OVERHEAD_S
     busy = max(1, min(workers, trials))
-    return Estimate(trial_s, mean_s * trials / busy, workers, at_least)
+    return Estimate(trial_s, max(mean_s * trials / busy, _suggesting_s(spec, trials)), workers, at_least)
+
+
+def _suggesting_s(spec: Spec, trials: int) -> float:
+    """How long it takes to suggest the points of so many trials."""
+    total_s, left = 0.0, trials
+    for stage in spec.search.course:
+        count = min(left, stage.trials or left)
+        total_s += SUGGESTION_S.get(stage.method, 0.0) * count / len(spec.seeds)
+        left -= count
+    return total_s
 
 
 def _measure(spec: Spec, planned: Planned) -> tuple[float, bool] | None:
@@ -170,19 +212,20 @@ def _measure(spec: Spec, planned: Planned) -> tuple[float, bool] | None:
 
 def _run_again(spec: Spec, data: TrialData | None, planned: Planned, times: list[float]) -> None:
     """Run a trial at least twice and for 0.2 s: the first run may compile what later ones find ready."""
-    from optml_queue.runner import run_serial
+    from optml_queue.runner import SerialRun
 
     began_at = time.perf_counter()
     while len(times) < 2 or time.perf_counter() - began_at < MEASURE_AGAIN_S:
         started_at = time.perf_counter()
-        for _number, result in run_serial(spec, [planned.number], data):
-            if result.state == "failed":
-                return
+        try:
+            SerialRun(spec, data).run(planned.number, planned.params, planned.seed)
+        except AttemptFailedError:
+            return
         times.append(time.perf_counter() - started_at)
 
 
-def _relative_cost(spec: Spec, plan: Plan, first: Planned) -> float:
-    """The mean cost of a trial relative to that of the first, by the driver's own figure; 1 when it has none."""
+def _relative_cost(spec: Spec, plan: Plan, sample: Planned) -> float:
+    """The mean cost of a trial relative to that of one of them, by the driver's own figure; 1 when it has none."""
     cost = spec.driver.cost
     if cost is None:
         return 1.0
@@ -192,9 +235,9 @@ def _relative_cost(spec: Spec, plan: Plan, first: Planned) -> float:
     data = load_data(spec)
     rows = data.rows if isinstance(data, Series | Table) else 0
     looks = min(COST_SAMPLE, plan.end)
-    sample = (plan.trial(plan.end * look // looks) for look in range(looks))
-    costs = [cost(spec.driver.complete(trial[0]), rows) for trial in sample if trial is not None]
-    own = cost(spec.driver.complete(first.params), rows)
+    trials = (plan.trial(plan.end * look // looks) for look in range(looks))
+    costs = [cost(spec.driver.complete(trial[0]), rows) for trial in trials if trial is not None]
+    own = cost(spec.driver.complete(sample.params), rows)
     return sum(costs) / len(costs) / own if costs and own > 0 else 1.0
 
 
@@ -210,7 +253,7 @@ def drawing(preview: Preview, width: int = 80) -> list[RenderableType]:
     seeds = Column("seed", [str(planned.seed) for planned in rows], right=True)
     axes = spec.space.axes
     lines: list[RenderableType] = [
-        Text.assemble((spec.name, "bold"), f"  {spec.method} of {spec.code.name}, {spec.goal} {spec.metric}"),
+        Text.assemble((spec.name, "bold"), f"  {preview.method()} of {spec.code.name}, {spec.goal} {spec.metric}"),
         Text(preview.size()),
         "",
         table(
@@ -221,11 +264,11 @@ def drawing(preview: Preview, width: int = 80) -> list[RenderableType]:
             ],
             width,
         ),
-        "",
-        fitted([numbers, seeds], [planned.params for planned in rows], [], width),
     ]
-    if preview.trials > len(rows):
-        lines.append(Text(f"the first {len(preview.first)} and the last {len(preview.last)} trials", style="dim"))
+    if rows:
+        lines += ["", fitted([numbers, seeds], [planned.params for planned in rows], [], width)]
+    if shown := preview.shown():
+        lines += [*([] if rows else [""]), Text(shown, style="dim")]
     if preview.prior:
         lines += ["", *map(Text, forecast_lines(preview.prior))]
     if preview.estimate:

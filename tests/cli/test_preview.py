@@ -33,6 +33,7 @@ parameters:
   learning_rate: {values: [1e-6, 1e-7]}
   filter_size: {min: 3, max: 7, step: 1}
 """
+RANGE = "parameters: {learning_rate: {value: 1e-6}, filter_size: {min: 1, max: 9}}"
 
 
 def spec(text: str = GRID) -> Spec:
@@ -74,6 +75,21 @@ def test_an_upper_bound_says_so() -> None:
     assert preview.size().startswith("at most 10,000,000 trials; there are too many points")
 
 
+def test_of_a_search_that_learns_what_is_known_is_shown_and_a_trial_like_its_own_measured() -> None:
+    def told(method: str) -> list[str]:
+        found = spec(f"name: t\nalgorithm: lms\nmax_trials: 400\nmethod: {method}\n{RANGE}")
+        return "\n".join(rendered(part, 80).rstrip() for part in drawing(preview_of(found, 2))).splitlines()
+
+    assert "the search suggests points as results come in" in told("tpe")
+    assert not any(line.split()[:2] == ["trial", "seed"] for line in told("tpe"))
+    # With trials so short, what they wait for is the sampler: 10 ms for each.
+    assert told("tpe")[-1].startswith("measured on this machine: one trial ")
+    assert told("tpe")[-1].endswith("→ about 4.0 s on 2 workers")
+    hybrid = told("[random: 20, tpe: rest]")
+    assert hybrid[0] == "t  random: 20, tpe: rest of lms, minimize nmse"
+    assert "the first 3 trials; the search suggests later ones as results come in" in hybrid
+
+
 def test_small_grids_show_each_trial_once() -> None:
     preview = preview_of(spec(GRID + "max_trials: 4"), 2)
     assert [planned.number for planned in [*preview.first, *preview.last]] == [0, 1, 2, 3]
@@ -102,7 +118,7 @@ def test_a_trial_that_does_not_end_gives_a_lower_bound(monkeypatch: pytest.Monke
 
     monkeypatch.setattr("optml_queue.cli.preview.MEASURE_LIMIT_S", 0.05)
     slow = with_driver(spec(), train=train, cost=None)
-    estimated = estimate(slow, segments(slow), 10, [Planned(0, {"learning_rate": 1e-6, "filter_size": 3}, 0)], 2)
+    estimated = estimate(slow, segments(slow), 10, Planned(0, {"learning_rate": 1e-6, "filter_size": 3}, 0), 2)
     assert estimated is not None
     assert estimated.at_least
     assert "one trial more than" in str(estimated)
@@ -116,7 +132,7 @@ def test_a_trial_that_fails_gives_no_estimate() -> None:
 
 
 def test_the_drivers_cost_scales_the_estimate() -> None:
-    planned = [Planned(0, {"learning_rate": 1e-6, "filter_size": 3}, 0)]
+    planned = Planned(0, {"learning_rate": 1e-6, "filter_size": 3}, 0)
 
     def seconds(cost: object) -> float:
         def train(_trial: ActiveTrial) -> dict[str, float]:
