@@ -74,7 +74,7 @@ function tell(preview) {
   const shown = new Set(preview.first.map((trial) => trial.number));
   const last = preview.last.filter((trial) => !shown.has(trial.number));
   document.getElementById("plan-body").replaceChildren(...rows(preview.first), ...(preview.trials > preview.first.length + last.length ? [line(["…", ...names.map(() => ""), ""], "td")] : []), ...rows(last));
-  plan.hidden = false;
+  plan.hidden = preview.first.length === 0; // a search that learns has yet to suggest its first point
 }
 
 function complain(found) {
