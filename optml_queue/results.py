@@ -217,8 +217,7 @@ def _front(spec: Spec, trials: Iterable[Trial]) -> dict[str, Any]:
     """The numbers of the trials on the Pareto front, where there are several metrics."""
     if not spec.other_metrics:
         return {}
-    names = [metric.name for metric in spec.metrics]
-    return {"metrics": names, "front": [trial.number for trial in front(trials, spec.metrics)]}
+    return {"metrics": spec.metric_names, "front": [trial.number for trial in front(trials, spec.metrics)]}
 
 
 def _importance(record: Experiment, spec: Spec, trials: Iterable[Trial]) -> dict[str, Any]:

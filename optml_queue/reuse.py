@@ -101,7 +101,7 @@ def _lines(experiment: EarlierExperiment, spec: Spec, unruled: Set[str]) -> Iter
 
     Where a rule chose those that are complete, a rung that their curves enter would have the best alone.
     """
-    needed = {metric.name for metric in spec.metrics} | ({DURATION} if spec.measures_duration else set())
+    needed = {*spec.metric_names} | ({DURATION} if spec.measures_duration else set())
     own = experiment.record.id
     for trial in experiment.trials():
         result = _result(trial, needed, may_be_cut_short=own not in unruled)

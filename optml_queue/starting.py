@@ -108,7 +108,7 @@ class Fitting:
 
     def __init__(self, spec: Spec) -> None:
         self._space = spec.space
-        self._metrics = [metric.name for metric in spec.metrics]
+        self._metrics = spec.metric_names
         self._seeks_front = any(stage.method in FRONT for stage in spec.search.course)
         self._axes = {axis.name: axis for axis in spec.space.axes}
         self._defaults = spec.defaults

@@ -125,8 +125,7 @@ class Memory:
     def __init__(self, spec: Spec, start: Start = NO_START) -> None:
         self._spec = spec
         self._start = start
-        self._metrics = [metric.name for metric in spec.metrics]
-        self._chronicle = Chronicle(self._metrics)
+        self._chronicle = Chronicle(spec.metric_names)
         self._next = 0  # one past the last number that was read
         self._open: set[int] = set()  # numbers below that, of trials that may still change
         self._searchers: dict[str, AdaptiveSearcher] = {}
@@ -161,7 +160,7 @@ class Memory:
         """The history as the store has it. The log is read first: a trial that ends meanwhile counts as running."""
         log = store.finishing(experiment.id)
         if not self._chronicle.continues_in(log):
-            self._chronicle, self._next, self._open = Chronicle(self._metrics), 0, set()
+            self._chronicle, self._next, self._open = Chronicle(self._spec.metric_names), 0, set()
         numbers = [*sorted(self._open), *range(self._next, experiment.next)]
         found = store.trials(experiment.id, numbers) if numbers else []
         self._open = set(numbers) - {trial.number for trial in found if trial.state in LASTING}

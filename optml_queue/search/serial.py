@@ -22,7 +22,6 @@ class SerialSearch:
         self._spec = spec
         self._plan = plan
         self._start = start
-        self._metrics = [metric.name for metric in spec.metrics]
         self._searchers: dict[str, AdaptiveSearcher] = {}
         self._trials: dict[int, Trial] = {}
         self._log: list[int] = []
@@ -65,6 +64,6 @@ class SerialSearch:
         if segment.method not in self._searchers:
             self._searchers[segment.method] = searcher(Task.of(self._spec, segment.method))
         first_of = dict(self._plan.firsts(self._trials))
-        history = self._start.before(history_of(self._trials.values(), self._log, self._metrics, first_of))
+        history = self._start.before(history_of(self._trials.values(), self._log, self._spec.metric_names, first_of))
         found = self._searchers[segment.method].suggest(history, [number])
         return [(number + i, found[0].params, seed) for i, seed in enumerate(segment.seeds)] if found else []

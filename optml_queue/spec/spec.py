@@ -174,6 +174,11 @@ class Spec:
         return (Metric(self.metric, self.goal), *self.other_metrics)
 
     @property
+    def metric_names(self) -> tuple[str, ...]:
+        """The names of `metrics`."""
+        return tuple(metric.name for metric in self.metrics)
+
+    @property
     def measures_duration(self) -> bool:
         """Whether what trains a trial adds `duration_s`, the seconds of its last attempt, to its metrics."""
         named = any(metric.name == DURATION for metric in self.other_metrics)
