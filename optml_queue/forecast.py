@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ from optml_queue.archive.dataset import download
 from optml_queue.data import file_digest, find_file
 from optml_queue.earlier import Earlier, TooManyTrialsError
 from optml_queue.pack import digest_of, pack
-from optml_queue.reuse import Results, listed
+from optml_queue.reuse import Results, looked_up
 from optml_queue.search import segments
 from optml_queue.spec import Algorithm, Spec
 from optml_queue.spec.prior import Reuse, StartFrom
@@ -58,9 +57,10 @@ def forecast_of(spec: Spec, earlier: Earlier, cache_dir: Path, looked_up_max: in
     if spec.reuse is None:
         return found
     try:
-        return replace(found, **_reused(with_digests(spec, cache_dir), earlier, looked_up_max))
+        reuse, results = looked_up(earlier, with_digests(spec, cache_dir))
     except TooManyTrialsError:
         return replace(found, unread=(*found.unread, "reuse"))
+    return replace(found, reuse=reuse, trials=_trials(spec, results, looked_up_max) if results else 0)
 
 
 def with_digests(spec: Spec, cache_dir: Path) -> Spec:
@@ -77,19 +77,11 @@ def with_digests(spec: Spec, cache_dir: Path) -> Spec:
     return replace(spec, data=data, code=code)
 
 
-def _reused(spec: Spec, earlier: Earlier, looked_up_max: int) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="optml-") as folder:
-        path = Path(folder) / "results"
-        reuse = listed(earlier, spec, "", path)
-        return {"reuse": reuse, "trials": _trials(spec, path, looked_up_max) if reuse.results else 0}
-
-
-def _trials(spec: Spec, path: Path, looked_up_max: int) -> int | None:
-    """How many trials of the plan have a result in the list."""
+def _trials(spec: Spec, results: Results, looked_up_max: int) -> int | None:
+    """How many trials of the plan have a result."""
     plan = segments(spec)
     if plan.learns or plan.count(looked_up_max)[0] > looked_up_max:
         return None
-    results = Results(path.open("rb"))
     trials = [(params, seed) for _number, params, seed in plan]
     batches = (trials[i : i + _BATCH] for i in range(0, len(trials), _BATCH))
     return sum(found is not None for batch in batches for found in results.find_all(batch))

@@ -88,6 +88,14 @@ def keep_list(archive: Archive, earlier: Earlier, spec: Spec, without: str) -> R
         return replace(found, digest=keep(archive, path)) if found.results else found
 
 
+def looked_up(earlier: Earlier, spec: Spec) -> tuple[Reuse, Results | None]:
+    """What trials of a spec may take over, to look them up here and now; no results where there are none."""
+    with tempfile.TemporaryDirectory(prefix="optml-") as folder:
+        path = Path(folder) / "results"
+        found = listed(earlier, spec, "", path)
+        return found, Results(path.open("rb")) if found.results else None  # the memory map outlives the folder
+
+
 def _identity(experiment: EarlierExperiment) -> str | None:
     """None for an experiment of another version whose spec cannot be read."""
     try:

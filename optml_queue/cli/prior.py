@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -49,7 +48,7 @@ def earlier_results(spec: Spec, results: Path | None) -> Iterator[EarlierResults
 
 def _found(spec: Spec, earlier: Earlier) -> EarlierResults:
     from optml_queue.forecast import with_digests
-    from optml_queue.reuse import Results, listed
+    from optml_queue.reuse import looked_up
     from optml_queue.settings import settings
     from optml_queue.starting import start_of
 
@@ -58,10 +57,6 @@ def _found(spec: Spec, earlier: Earlier) -> EarlierResults:
         start, points = start_of(earlier, spec)
         spec, found = replace(spec, start_from=start), replace(found, start=Start(tuple(points)))
     if spec.reuse is not None:
-        with tempfile.TemporaryDirectory(prefix="optml-") as folder:
-            path = Path(folder) / "results"
-            reuse = listed(earlier, with_digests(spec, settings().cache_dir), "", path)
-            spec = replace(spec, reuse=reuse)
-            # The memory map outlives the folder.
-            found = replace(found, results=Results(path.open("rb")) if reuse.results else None)
+        reuse, results = looked_up(earlier, with_digests(spec, settings().cache_dir))
+        spec, found = replace(spec, reuse=reuse), replace(found, results=results)
     return replace(found, said=tuple(taken_over(spec)))
