@@ -125,7 +125,12 @@ class Judge:
             if is_complete:
                 self.complete(number)
         elif enters_rungs:
-            any(self._is_to_stop(number, step, self._sign * curve[step]) for step in sorted(curve))
+            self._enter_rungs(number, curve)
+
+    def _enter_rungs(self, number: int, curve: Mapping[int, float]) -> None:
+        for step in sorted(curve):
+            if self._is_to_stop(number, step, self._sign * curve[step]):
+                return
 
     @property
     def _sign(self) -> float:

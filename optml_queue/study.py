@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from optml_queue.driver import Goal, Metric
+from optml_queue.driver import Metric
 from optml_queue.errors import InputError
 from optml_queue.space import Axis, Choices, Geometric, Interval, Linear
 from optml_queue.spec import Spec
@@ -84,9 +84,10 @@ def _filled(
     """A study with some of the spec's metrics as its objectives."""
     import optuna
 
-    up, down = optuna.study.StudyDirection.MAXIMIZE, optuna.study.StudyDirection.MINIMIZE
-    directions = [up if metric.goal is Goal.MAXIMIZE else down for metric in metrics]
-    study = optuna.create_study(storage=storage, study_name=name, directions=directions)
+    from optml_queue.search.optuna_search import directions
+
+    goals = [metric.goal for metric in metrics]
+    study = optuna.create_study(storage=storage, study_name=name, directions=directions(goals))
     names = [metric.name for metric in metrics]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -109,7 +110,8 @@ def _frozen(
     values = [trial.metrics[name] for name in metrics if name in trial.metrics]
     if len(values) < len(metrics) and state is OptunaState.COMPLETE:
         state = OptunaState.FAIL
-    has_steps = state is OptunaState.PRUNED and len(metrics) == 1 and values
+    # A trial of several objectives has no values on the way.
+    has_steps = state is OptunaState.PRUNED and len(metrics) == 1
     figures = (
         figure
         for name, value in trial.params.items()
@@ -124,7 +126,7 @@ def _frozen(
         values=values if state is OptunaState.COMPLETE else None,
         params=fitting,
         distributions={name: forms[name] for name in fitting},
-        intermediate_values={0: values[0]} if has_steps else {},
+        intermediate_values=dict(enumerate(values)) if has_steps else {},
         user_attrs={
             "number": trial.number,
             "seed": trial.seed,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -70,7 +70,9 @@ class _Replay:
     def __init__(self, task: Task) -> None:
         self._task = task
         with _quiet():
-            self._study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), directions=directions(task))
+            self._study = optuna.create_study(
+                storage=optuna.storages.InMemoryStorage(), directions=directions(task.goals)
+            )
         self._samplers = Samplers(task.method, self._study)
         self._every = Space(task.space.axes)  # what is excluded, too: of that, results may be known
         self._asks: list[Ask] = []
@@ -198,9 +200,9 @@ class _Replay:
         return values if len(values) == len(self._task.goals) else None
 
 
-def directions(task: Task) -> list[StudyDirection]:
-    """Which way each of the metrics is to go that the task pursues."""
-    return [StudyDirection.MAXIMIZE if goal is Goal.MAXIMIZE else StudyDirection.MINIMIZE for goal in task.goals]
+def directions(goals: Iterable[Goal]) -> list[StudyDirection]:
+    """Which way each of some metrics is to go, in Optuna's terms."""
+    return [StudyDirection.MAXIMIZE if goal is Goal.MAXIMIZE else StudyDirection.MINIMIZE for goal in goals]
 
 
 def distribution(axis: Axis) -> BaseDistribution:

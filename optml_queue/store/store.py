@@ -1023,10 +1023,8 @@ def _waiting_trial(trial: NewTrial) -> tuple[str | float, ...]:
 def _reused_trial(trial: NewTrial, earlier: ReusedResult) -> tuple[str | float, ...]:
     """A trial that takes a result over, as reserve.lua takes it."""
     own = (trial.number, encode(trial.params), trial.seed, _origin(trial.origin))
-    origin, curve = (
-        _origin({**trial.origin, REUSED_FROM: earlier.ran}),
-        f"{_x(earlier.experiment)}:curve:{earlier.number}",
-    )
+    origin = _origin({**trial.origin, REUSED_FROM: earlier.ran})
+    curve = f"{_x(earlier.experiment)}:curve:{earlier.number}"
     return *own, earlier.state, earlier.metrics, earlier.reason, origin, curve, int(earlier.enters_rungs)
 
 
