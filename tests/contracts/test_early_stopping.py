@@ -138,6 +138,25 @@ def test_the_script_decides_as_the_model_does(
             finished.add(number)
 
 
+@pytest.mark.parametrize(
+    ("rule", "known", "order"),
+    [
+        (EarlyStopping("asha", reduction=2), Known({1: 0.5}), Order.STOP),
+        (EarlyStopping("asha", reduction=2), Known({1: 0.5}, enters_rungs=False), Order.OK),
+        (EarlyStopping("median", min_trials=1), Known({1: 0.5}), Order.STOP),
+        (EarlyStopping("median", min_trials=1), Known({1: 0.5}, TrialState.DIVERGED), Order.OK),
+    ],
+)
+def test_others_are_compared_with_a_result_that_is_taken_over(
+    store: Store, rule: EarlyStopping, known: Known, order: Order
+) -> None:
+    running(store, replace(SUBMISSION, early_stopping=rule), known=[known])
+    judge, is_complete = Judge(rule, Goal.MINIMIZE), known.state is TrialState.COMPLETE
+    judge.take_over(TRIALS, known.curve, is_complete=is_complete, enters_rungs=known.enters_rungs)
+    assert store.report(X, 0, token(0), 1, 0.6) is order
+    assert judge.report(0, 1, 0.6) is (order is Order.STOP)
+
+
 ASHA = replace(SUBMISSION, early_stopping=EarlyStopping("asha", reduction=2))
 
 
